@@ -1,0 +1,1 @@
+//! Benchmarks and long studies of the workspace.

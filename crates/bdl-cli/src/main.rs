@@ -1,0 +1,2 @@
+//! The command `bdl`.
+fn main() {}

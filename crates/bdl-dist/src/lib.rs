@@ -1,0 +1,1 @@
+//! Addressable noise, Bernoulli masks, Gaussians and KL divergences for Bayesian deep learning.

@@ -1,0 +1,1 @@
+//! ELBO training and parallel Monte Carlo prediction of Bayesian neural networks.

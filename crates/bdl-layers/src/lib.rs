@@ -1,0 +1,1 @@
+//! Bayesian and deterministic network layers over one flat parameter vector.

@@ -1,0 +1,1 @@
+//! Proper scores, calibration and selective-prediction measures on plain slices.

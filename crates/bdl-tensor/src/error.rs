@@ -1,0 +1,25 @@
+/// What can be wrong with a call of this crate.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A buffer does not have as many elements as its shape says.
+    #[error("{what}: [{}, {}] needs {} elements, got {got}", shape[0], shape[1], shape[0].saturating_mul(shape[1]))]
+    Length {
+        /// The argument.
+        what: &'static str,
+        /// `[rows, cols]` asked for.
+        shape: [usize; 2],
+        /// Elements there are.
+        got: usize,
+    },
+    /// A matrix does not have the shape that the others ask for.
+    #[error("{what}: must be [{}, {}], got [{}, {}]", expected[0], expected[1], got[0], got[1])]
+    Shape {
+        /// The function and argument.
+        what: &'static str,
+        /// `[rows, cols]` expected.
+        expected: [usize; 2],
+        /// `[rows, cols]` got.
+        got: [usize; 2],
+    },
+}
