@@ -1,1 +1,33 @@
 //! ELBO training and parallel Monte Carlo prediction of Bayesian neural networks.
+#![forbid(unsafe_code)]
+
+mod bnn;
+mod error;
+mod file;
+mod fit;
+mod likelihood;
+mod objective;
+mod optimizer;
+#[cfg(feature = "rayon")]
+mod pool;
+mod predict;
+mod predictive;
+mod schedule;
+
+pub use bnn::Bnn;
+pub use error::Error;
+pub use file::{
+    Kinds, LIKELIHOOD, LikelihoodBuilder, RECORD, TrainingRecord, push_bnn, push_record, read_bnn, read_record,
+};
+pub use fit::{Data, FitConfig, FitSummary, Progress, fit, mean_nll};
+pub use objective::{Elbo, ElboTerms};
+#[cfg(feature = "rayon")]
+pub use pool::RayonPool;
+pub use predict::{Passes, Predictor};
+pub use likelihood::{
+    Categorical, ClassLikelihood, Gaussian, Heteroscedastic, Likelihood, NoiseSd, PassOutputs, Predicts, RealLikelihood,
+    Target, Targets,
+};
+pub use optimizer::{Optimizer, OptimizerState};
+pub use predictive::{ClassMixture, Predictive, RealMixture, MixtureScratch, Units};
+pub use schedule::{KlWarmup, Schedule};

@@ -1,1 +1,31 @@
-//! Bayesian and deterministic network layers over one flat parameter vector.
+#![doc = include_str!("../README.md")]
+#![forbid(unsafe_code)]
+
+mod activation;
+mod block;
+pub mod codec;
+mod dense;
+mod dropout;
+mod error;
+mod file;
+mod layer;
+mod pass;
+mod plan;
+mod prior;
+mod registry;
+mod variational;
+mod workspace;
+
+pub use activation::{Activation, ActivationLayer};
+pub use block::{Block, BlockEntry, Role, place};
+pub use dense::Dense;
+pub use dropout::Dropout;
+pub use error::Error;
+pub use file::{Container, FORMAT_VERSION, PARAMS, PLAN, Section, push_network, read_network, write_beside};
+pub use layer::{Backward, Context, KlAt, Layer, LayerReport, Scratch};
+pub use pass::{Draw, Estimator, Mode, Pass, Scope, Site};
+pub use plan::Plan;
+pub use prior::Prior;
+pub use registry::{LayerBuilder, Registry};
+pub use variational::VariationalDense;
+pub use workspace::Workspace;

@@ -1,1 +1,45 @@
 //! From a table of data to a trained Bayesian network and back: readers, schema, scaling, one model file.
+//!
+//! ```text
+//! CSV ─ RowReader ─ Table ─ Selection ─ Schema::fit ─ Encoder ─ rows of f32
+//! CSV ─ RowReader ─ Chunk ─ Schema::match_header ─ Encoder ─ rows of f32
+//! ```
+//!
+//! Training takes the upper path, with the whole table in memory; prediction takes the lower one, in chunks
+//! and constant memory.
+
+#![forbid(unsafe_code)]
+
+mod chunk;
+mod encode;
+mod error;
+mod fit;
+mod levels;
+mod method;
+mod names;
+mod reader;
+mod records;
+mod row_buffer;
+mod schema;
+mod select;
+mod sniff;
+mod split;
+mod table;
+mod target;
+
+pub use crate::chunk::{Chunk, Row};
+pub use crate::encode::Encoder;
+pub use crate::error::{Error, Place};
+pub use crate::method::{Architecture, Method, Noise, Outputs};
+pub use crate::reader::RowReader;
+pub use crate::records::MAX_ROW_BYTES;
+pub use crate::row_buffer::{FeatureRef, RowBuffer};
+pub use crate::schema::{ColumnMap, Feature, FeatureKind, Schema, Target, TargetKind};
+pub use crate::select::{
+    AUTO_CLASSES, MAX_CLASSES, MAX_LEVELS, MissingPolicy, SelectOptions, SelectedColumn, Selection, Task,
+    TaskChoice,
+};
+pub use crate::sniff::{DELIMITERS, sniff_delimiter};
+pub use crate::split::{Split, SplitKey, split_by_fraction, split_by_group, split_by_order, split_key};
+pub use crate::table::{Cell, ColumnKind, MISSING_MARKS, Table};
+pub use crate::target::Targets;

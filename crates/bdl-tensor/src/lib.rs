@@ -1,11 +1,15 @@
-//! Flat `f32` buffers, matrix products and vector mathematics for Bayesian deep learning.
+#![doc = include_str!("../README.md")]
+#![deny(unsafe_code)]
 
+mod dispatch;
 mod error;
+mod few_rows;
 mod gemm;
 pub mod kernels;
 mod mat;
 pub mod math;
 mod pool;
+pub mod special;
 
 pub use error::Error;
 pub use gemm::{Store, matmul, matmul_nt, matmul_tn};

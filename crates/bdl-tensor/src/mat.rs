@@ -68,7 +68,11 @@ impl<'a> Mat<'a> {
     /// If `range` reaches beyond the rows.
     #[must_use]
     pub fn rows_in(&self, range: Range<usize>) -> Mat<'a> {
-        Mat { data: &self.data[range.start * self.cols..range.end * self.cols], rows: range.len(), cols: self.cols }
+        Mat {
+            data: &self.data[range.start * self.cols..range.end * self.cols],
+            rows: range.len(),
+            cols: self.cols,
+        }
     }
 
     /// The rows in order. A matrix without columns has rows that are empty.

@@ -1,0 +1,411 @@
+//! The training loop: stochastic ascent on the evidence lower bound.
+
+use std::ops::{ControlFlow, Range};
+
+use bdl_dist::{Noise, Purpose};
+use bdl_layers::{Estimator, Pass, Scope, Workspace};
+use bdl_tensor::{Mat, Pool, kernels};
+
+use crate::error::{check_arg, check_len};
+use crate::predict::{Passes, Predictor};
+use crate::{Bnn, Elbo, ElboTerms, Error, KlWarmup, MixtureScratch, Optimizer, OptimizerState, Predictive, Schedule, Target, Targets};
+
+/// Rows with their targets.
+#[derive(Clone, Copy, Debug)]
+pub struct Data<'a> {
+    x: Mat<'a>,
+    y: Targets<'a>,
+}
+
+impl<'a> Data<'a> {
+    /// x `[rows, in_dim]` with one target per row.
+    ///
+    /// # Errors
+    /// [`Error::Length`] if there are more or fewer targets than rows; [`Error::Argument`] without any row.
+    pub fn new(x: Mat<'a>, y: Targets<'a>) -> Result<Self, Error> {
+        check_arg("data: rows", ">= 1", x.rows() as f64, x.rows() >= 1)?;
+        check_len("data: targets, one per row", x.rows(), y.len())?;
+        Ok(Self { x, y })
+    }
+
+    /// The rows.
+    #[must_use]
+    pub fn x(&self) -> Mat<'a> {
+        self.x
+    }
+
+    /// The targets.
+    #[must_use]
+    pub fn y(&self) -> Targets<'a> {
+        self.y
+    }
+
+    /// Number of rows.
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.x.rows()
+    }
+}
+
+/// How to train.
+///
+/// | name | default | range | meaning |
+/// |---|---|---|---|
+/// | `epochs` | 200 | ≥ 1 | passes over the training rows |
+/// | `batch` | 32 | ≥ 1 | rows of a step; clamped to the rows there are |
+/// | `optimizer` | Adam | | see [`Optimizer`] |
+/// | `lr` | 1e-3 | finite, > 0 | base learning rate, on the loss per training row |
+/// | `schedule` | constant | | multiplies `lr` along training |
+/// | `kl_weight` | 1 | finite, ≥ 0 | factor of the KL; below 1 a tempered posterior |
+/// | `kl_warmup` | none | | raises the KL weight from 0 over the first epochs |
+/// | `estimator` | local | | how variational layers draw |
+/// | `patience` | none | ≥ 1 | epochs without a better validation NLL before stopping; needs validation rows |
+/// | `valid_samples` | 16 | ≥ 1 | Monte Carlo passes behind each validation NLL |
+/// | `seed`, `lane` | 0, 0 | | where the noise comes from; the lane is the ensemble member |
+#[derive(Clone, Debug, PartialEq)]
+pub struct FitConfig {
+    /// Passes over the training rows.
+    pub epochs: usize,
+    /// Rows of a step.
+    pub batch: usize,
+    /// The update rule.
+    pub optimizer: Optimizer,
+    /// Base learning rate.
+    pub lr: f64,
+    /// Multiplier of the learning rate along training.
+    pub schedule: Schedule,
+    /// Factor of the KL.
+    pub kl_weight: f64,
+    /// Rise of the KL weight over the first epochs.
+    pub kl_warmup: KlWarmup,
+    /// How variational layers draw.
+    pub estimator: Estimator,
+    /// Epochs without a better validation NLL before stopping.
+    pub patience: Option<usize>,
+    /// Monte Carlo passes behind each validation NLL.
+    pub valid_samples: usize,
+    /// Seed of all noise.
+    pub seed: u64,
+    /// Lane of all noise: the ensemble member.
+    pub lane: u64,
+}
+
+impl Default for FitConfig {
+    fn default() -> Self {
+        Self {
+            epochs: 200,
+            batch: 32,
+            optimizer: Optimizer::default(),
+            lr: 1e-3,
+            schedule: Schedule::default(),
+            kl_weight: 1.0,
+            kl_warmup: KlWarmup::default(),
+            estimator: Estimator::default(),
+            patience: None,
+            valid_samples: 16,
+            seed: 0,
+            lane: 0,
+        }
+    }
+}
+
+impl FitConfig {
+    /// Checks the fields against the table above.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming the field.
+    pub fn check(&self) -> Result<(), Error> {
+        let at_least_one = |what, n: usize| check_arg(what, ">= 1", n as f64, n >= 1);
+        at_least_one("fit: epochs", self.epochs)?;
+        at_least_one("fit: batch", self.batch)?;
+        at_least_one("fit: valid_samples", self.valid_samples)?;
+        at_least_one("fit: patience", self.patience.unwrap_or(1))?;
+        check_arg("fit: lr", "finite and > 0", self.lr, self.lr.is_finite() && self.lr > 0.0)?;
+        check_arg("fit: kl_weight", "finite and >= 0", self.kl_weight, self.kl_weight.is_finite() && self.kl_weight >= 0.0)?;
+        self.schedule.check()?;
+        self.optimizer.check()
+    }
+}
+
+/// What is reported after each epoch; nothing in it is needed to go on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Progress {
+    /// Epochs done, from 1.
+    pub epoch: usize,
+    /// Steps done.
+    pub step: u64,
+    /// Training rows seen so far, for a rate.
+    pub rows_seen: u64,
+    /// Mean over the epoch of the negative log-likelihood per training row, nats.
+    pub nll_mean: f64,
+    /// KL at the epoch's last step, summed over weights, nats.
+    pub kl: f64,
+    /// `−n_train·nll_mean − kl`, nats: the bound itself, whatever the KL weight.
+    pub elbo: f64,
+    /// KL weight at the epoch's last step.
+    pub kl_weight: f64,
+    /// Learning rate at the epoch's last step.
+    pub lr: f64,
+    /// Minus the mean log predictive density of the validation rows, nats.
+    pub valid_nll: Option<f64>,
+}
+
+/// What training came to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FitSummary {
+    /// The last epoch's report.
+    pub last: Progress,
+    /// The epoch whose parameters were kept: the last, or under `patience` the best.
+    pub kept_epoch: usize,
+    /// Validation NLL of the kept epoch.
+    pub kept_valid_nll: Option<f64>,
+    /// Whether training stopped before its last epoch for want of improvement.
+    pub stopped_early: bool,
+}
+
+/// Trains `params` in place.
+///
+/// Rows are shuffled anew in each epoch and cut into batches whose sizes differ by at most one. Noise is
+/// addressed by (seed, lane, step, position in the batch): the result is the same, bit for bit, for any pool.
+/// The observer sees each epoch's report and may stop training.
+///
+/// # Errors
+/// [`Error::Argument`] for a bad configuration; shapes and targets that do not fit; [`Error::NonFinite`] for a
+/// loss or gradient that is NaN or infinite, naming step, layer and block. `params` then holds what it held after
+/// the last whole epoch.
+pub fn fit(
+    bnn: &Bnn,
+    params: &mut [f32],
+    train: Data<'_>,
+    valid: Option<Data<'_>>,
+    config: &FitConfig,
+    pool: &dyn Pool,
+    observer: &mut dyn FnMut(&Progress) -> ControlFlow<()>,
+) -> Result<FitSummary, Error> {
+    config.check()?;
+    bnn.check_params(params)?;
+    if config.patience.is_some() && valid.is_none() {
+        return Err(Error::argument("fit: patience", "used with validation rows", "none"));
+    }
+    let mut run = Run::new(bnn, train, config, pool)?;
+    let mut kept = Kept { params: params.to_vec(), epoch: 0, valid_nll: None };
+    let mut whole = params.to_vec();
+    loop {
+        let done = run.epoch(params).and_then(|mut progress| {
+            progress.valid_nll = valid.map(|v| run.valid_nll(params, v)).transpose()?;
+            Ok(progress)
+        });
+        let progress = match done {
+            Ok(progress) => progress,
+            Err(e) => {
+                params.copy_from_slice(&whole);
+                return Err(e);
+            }
+        };
+        whole.copy_from_slice(params);
+        kept.consider(&progress, params, config.patience.is_some());
+        let go_on = observer(&progress);
+        let waited = progress.epoch - kept.epoch;
+        let stopped_early = config.patience.is_some_and(|patience| waited >= patience);
+        if progress.epoch == config.epochs || stopped_early || go_on.is_break() {
+            params.copy_from_slice(&kept.params);
+            return Ok(FitSummary {
+                last: progress,
+                kept_epoch: kept.epoch,
+                kept_valid_nll: kept.valid_nll,
+                stopped_early,
+            });
+        }
+    }
+}
+
+/// The parameters that training will return.
+struct Kept {
+    params: Vec<f32>,
+    epoch: usize,
+    valid_nll: Option<f64>,
+}
+
+impl Kept {
+    fn consider(&mut self, progress: &Progress, params: &[f32], only_better: bool) {
+        let better = match (progress.valid_nll, self.valid_nll) {
+            (Some(new), Some(old)) => new < old,
+            _ => true,
+        };
+        if better || !only_better {
+            self.params.copy_from_slice(params);
+            self.epoch = progress.epoch;
+            self.valid_nll = progress.valid_nll;
+        }
+    }
+}
+
+/// The state of a run: what the next step needs.
+struct Run<'a> {
+    bnn: &'a Bnn,
+    train: Data<'a>,
+    config: &'a FitConfig,
+    pool: &'a dyn Pool,
+    optimizer: OptimizerState,
+    noise: Noise,
+    shuffle: Noise,
+    epoch: usize,
+    step: u64,
+    order: Vec<usize>,
+    batch: Batch,
+    ws: Workspace,
+    grads: Vec<f32>,
+}
+
+impl<'a> Run<'a> {
+    fn new(bnn: &'a Bnn, train: Data<'a>, config: &'a FitConfig, pool: &'a dyn Pool) -> Result<Self, Error> {
+        Ok(Self {
+            bnn,
+            train,
+            config,
+            pool,
+            optimizer: OptimizerState::new(config.optimizer, bnn.n_params())?,
+            noise: Noise::in_lane(config.seed, Purpose::Train, config.lane),
+            shuffle: Noise::in_lane(config.seed, Purpose::Shuffle, config.lane),
+            epoch: 0,
+            step: 0,
+            order: (0..train.rows()).collect(),
+            batch: Batch::default(),
+            ws: Workspace::new(),
+            grads: vec![0.0; bnn.n_params()],
+        })
+    }
+
+    fn epoch(&mut self, params: &mut [f32]) -> Result<Progress, Error> {
+        let n_train = self.train.rows();
+        let batches = n_train.div_ceil(self.config.batch);
+        self.order.iter_mut().enumerate().for_each(|(i, o)| *o = i);
+        self.shuffle.rng(self.epoch as u64).shuffle(&mut self.order);
+        let (mut nll_sum, mut kl, mut kl_weight, mut lr) = (0.0, 0.0, 0.0, 0.0);
+        for b in 0..batches {
+            let at = self.epoch as f64 + b as f64 / batches as f64;
+            lr = self.config.lr * self.config.schedule.multiplier(at, self.config.epochs);
+            kl_weight = self.config.kl_weight * self.config.kl_warmup.weight(at);
+            let elbo = Elbo::new(n_train)?.with_kl_weight(kl_weight)?;
+            let terms = self.step(params, &elbo, b * n_train / batches..(b + 1) * n_train / batches, lr)?;
+            nll_sum += terms.nll_sum;
+            kl = terms.kl;
+        }
+        self.epoch += 1;
+        Ok(Progress {
+            epoch: self.epoch,
+            step: self.step,
+            rows_seen: self.epoch as u64 * n_train as u64,
+            nll_mean: nll_sum / n_train as f64,
+            kl,
+            elbo: -nll_sum - kl,
+            kl_weight,
+            lr,
+            valid_nll: None,
+        })
+    }
+
+    fn step(&mut self, params: &mut [f32], elbo: &Elbo, rows: Range<usize>, lr: f64) -> Result<ElboTerms, Error> {
+        self.batch.gather(self.train, &self.order[rows]);
+        let pass = Pass::train(&self.noise, self.step, self.config.estimator).on(self.pool);
+        let (x, y) = (self.batch.x(self.train.x.cols())?, self.batch.y(self.train.y));
+        let terms = elbo.gradient(self.bnn, params, x, y, &pass, &mut self.ws, &mut self.grads)?;
+        if !(terms.elbo.is_finite()) {
+            return Err(self.blame_loss(params, x, &pass, terms));
+        }
+        if let Some(index) = kernels::first_non_finite(&self.grads) {
+            let (value, path) = (self.grads[index], self.bnn.block_of(index));
+            return Err(self.non_finite("gradient", path, value.into()));
+        }
+        self.optimizer.step(params, &self.grads, lr as f32)?;
+        self.step += 1;
+        Ok(terms)
+    }
+
+    fn non_finite(&self, what: &'static str, place: String, value: f64) -> Error {
+        Error::NonFinite { what, epoch: self.epoch + 1, step: self.step + 1, place, value }
+    }
+
+    /// Finds where a non-finite loss comes from: a parameter, a layer's output, the likelihood or the KL.
+    fn blame_loss(&self, params: &[f32], x: Mat<'_>, pass: &Pass<'_>, terms: ElboTerms) -> Error {
+        if let Some(index) = kernels::first_non_finite(params) {
+            return self.non_finite("parameter", self.bnn.block_of(index), params[index].into());
+        }
+        if terms.nll_sum.is_finite() {
+            return self.non_finite("kl", self.blame_kl(params), terms.kl);
+        }
+        let network = &params[self.bnn.network()];
+        let layer = self.bnn.plan().first_non_finite_layer(network, x, pass, &mut Workspace::new());
+        let place = layer.ok().flatten().unwrap_or("likelihood").to_owned();
+        self.non_finite("loss", place, terms.nll_sum)
+    }
+
+    fn blame_kl(&self, params: &[f32]) -> String {
+        let reports = self.bnn.report(params).unwrap_or_default();
+        let bad = reports.iter().position(|r| !r.kl.is_finite()).unwrap_or(0);
+        self.bnn.plan().layers().nth(bad).map_or_else(String::new, |(name, _)| name.to_owned())
+    }
+
+    /// Minus the mean log predictive density of the validation rows, nats.
+    fn valid_nll(&self, params: &[f32], valid: Data<'_>) -> Result<f64, Error> {
+        let members = [params.to_vec()];
+        let passes = Passes {
+            samples: self.config.valid_samples,
+            scope: Scope::Pass,
+            estimator: self.config.estimator,
+            seed: self.config.seed,
+        };
+        let predictor = Predictor::new(self.bnn, &members, passes)?;
+        let outputs = predictor.outputs(valid.x, 0, self.pool)?;
+        mean_nll(&predictor.predictive(&outputs, valid.rows())?, valid.y)
+    }
+}
+
+/// Minus the mean over rows of the log predictive density of the mixture, nats.
+///
+/// # Errors
+/// For targets of the wrong kind or number.
+pub fn mean_nll(predictive: &Predictive<'_>, y: Targets<'_>) -> Result<f64, Error> {
+    check_len("mean_nll: targets, one per row", predictive.rows(), y.len())?;
+    let mut scratch = MixtureScratch::new();
+    let mut each = |row| match y.get(row) {
+        Target::Real(y) => Ok(predictive.real(row, &mut scratch)?.ln_density(y)),
+        Target::Class(class) => predictive.class(row, &mut scratch)?.ln_density(class),
+    };
+    let sum = (0..y.len()).try_fold(0.0, |sum, row| Ok::<f64, Error>(sum + each(row)?))?;
+    Ok(-sum / y.len() as f64)
+}
+
+/// A batch gathered from the shuffled rows.
+#[derive(Debug, Default)]
+struct Batch {
+    x: Vec<f32>,
+    real: Vec<f32>,
+    class: Vec<u32>,
+}
+
+impl Batch {
+    fn gather(&mut self, data: Data<'_>, rows: &[usize]) {
+        self.x.clear();
+        rows.iter().for_each(|&row| self.x.extend_from_slice(data.x.row(row)));
+        self.real.clear();
+        self.class.clear();
+        for &row in rows {
+            match data.y.get(row) {
+                Target::Real(y) => self.real.push(y as f32),
+                Target::Class(class) => self.class.push(class),
+            }
+        }
+    }
+
+    fn x(&self, cols: usize) -> Result<Mat<'_>, Error> {
+        Ok(Mat::new(&self.x, self.x.len().checked_div(cols).unwrap_or(0), cols)?)
+    }
+
+    fn y(&self, like: Targets<'_>) -> Targets<'_> {
+        match like {
+            Targets::Real(_) => Targets::Real(&self.real),
+            Targets::Class(_) => Targets::Class(&self.class),
+        }
+    }
+}

@@ -1,0 +1,270 @@
+//! Likelihoods: what the network's output says about the target.
+//!
+//! A [`Likelihood`] turns a batch of outputs into a negative log-likelihood and its gradient, which is all that
+//! training asks of it; [`RealLikelihood`] or [`ClassLikelihood`] answers for one output, which is all that
+//! [`Predictive`](crate::Predictive) asks. Both are object-safe and can be implemented outside this crate.
+
+mod categorical;
+mod gaussian;
+mod heteroscedastic;
+mod scale;
+#[cfg(test)]
+mod tests;
+
+use std::fmt::Debug;
+use std::ops::Range;
+
+use bdl_dist::NoiseRng;
+use bdl_layers::Block;
+use bdl_tensor::{Mat, MatMut};
+
+pub use categorical::Categorical;
+pub use gaussian::{Gaussian, NoiseSd};
+pub use heteroscedastic::Heteroscedastic;
+
+use crate::Error;
+use crate::error::check_len;
+
+/// One target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Target {
+    /// A number.
+    Real(f64),
+    /// The index of a class.
+    Class(u32),
+}
+
+/// The targets of a batch, one per row.
+///
+/// ```
+/// use bdl_infer::{Target, Targets};
+/// let y = Targets::Class(&[2, 0, 1]);
+/// assert_eq!((y.len(), y.slice(1..3).get(0)), (3, Target::Class(0)));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Targets<'a> {
+    /// One number per row.
+    Real(&'a [f32]),
+    /// One class index per row.
+    Class(&'a [u32]),
+}
+
+impl<'a> Targets<'a> {
+    /// Number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Real(y) => y.len(),
+            Self::Class(y) => y.len(),
+        }
+    }
+
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The targets of the rows in `range`.
+    ///
+    /// # Panics
+    /// If `range` reaches beyond the rows.
+    #[must_use]
+    pub fn slice(&self, range: Range<usize>) -> Targets<'a> {
+        match self {
+            Self::Real(y) => Targets::Real(&y[range]),
+            Self::Class(y) => Targets::Class(&y[range]),
+        }
+    }
+
+    /// The target of one row.
+    ///
+    /// # Panics
+    /// If there is no such row.
+    #[must_use]
+    pub fn get(&self, row: usize) -> Target {
+        match self {
+            Self::Real(y) => Target::Real(y[row].into()),
+            Self::Class(y) => Target::Class(y[row]),
+        }
+    }
+
+    /// The numbers.
+    ///
+    /// # Errors
+    /// [`Error::Kind`] on behalf of `likelihood` if these are classes.
+    pub fn real(&self, likelihood: &str) -> Result<&'a [f32], Error> {
+        match *self {
+            Self::Real(y) => Ok(y),
+            Self::Class(_) => Err(kind_error(likelihood, "numbers as targets", "classes")),
+        }
+    }
+
+    /// The classes.
+    ///
+    /// # Errors
+    /// [`Error::Kind`] on behalf of `likelihood` if these are numbers.
+    pub fn classes(&self, likelihood: &str) -> Result<&'a [u32], Error> {
+        match *self {
+            Self::Class(y) => Ok(y),
+            Self::Real(_) => Err(kind_error(likelihood, "classes as targets", "numbers")),
+        }
+    }
+}
+
+pub(crate) fn kind_error(likelihood: &str, expected: &'static str, got: &'static str) -> Error {
+    Error::Kind { likelihood: likelihood.to_owned(), expected, got }
+}
+
+/// The distribution of a target given the network's output: `p(y | out)`.
+///
+/// It may have parameters of its own, such as a learned noise. They are blocks behind the network's in the flat
+/// vector; every method is handed the likelihood's part of that vector as `params`.
+pub trait Likelihood: Debug + Send + Sync {
+    /// Name of the kind, the key of the registry, such as `gaussian`.
+    fn kind(&self) -> &str;
+
+    /// What the registry needs to build this likelihood again.
+    ///
+    /// # Errors
+    /// If the configuration cannot be written.
+    fn config(&self) -> Result<Vec<u8>, Error>;
+
+    /// Width C of the network output that it reads.
+    fn outputs(&self) -> usize;
+
+    /// Its own parameters, in order.
+    fn blocks(&self) -> Vec<Block> {
+        Vec::new()
+    }
+
+    /// Writes the initial values of its own parameters.
+    fn init(&self, params: &mut [f32]) {
+        let _ = params;
+    }
+
+    /// Negative log-likelihood in nats, summed over rows.
+    ///
+    /// ```text
+    /// nll_sum = Σ_b −ln p(y_b | out_b)
+    /// ```
+    ///
+    /// # Shapes
+    /// `out`: `[B, C]`, `y`: B targets.
+    ///
+    /// # Errors
+    /// For targets of the wrong kind, another number of rows or columns, and a class that there is not.
+    fn nll_sum(&self, params: &[f32], out: Mat<'_>, y: Targets<'_>) -> Result<f64, Error>;
+
+    /// Like [`nll_sum`](Self::nll_sum), and the gradients of `scale · nll_sum`.
+    ///
+    /// The gradient in `out` is written to `d_out`; the gradient in `params` is added to `d_params`.
+    ///
+    /// # Shapes
+    /// `out`, `d_out`: `[B, C]`, `y`: B targets, `d_params`: as `params`.
+    ///
+    /// # Errors
+    /// As [`nll_sum`](Self::nll_sum), and for gradients of another shape.
+    fn nll_grad(
+        &self,
+        params: &[f32],
+        out: Mat<'_>,
+        y: Targets<'_>,
+        scale: f32,
+        d_out: &mut MatMut<'_>,
+        d_params: &mut [f32],
+    ) -> Result<f64, Error>;
+
+    /// What it says about one output.
+    fn predicts(&self) -> Predicts<'_>;
+}
+
+/// The kind of target that a likelihood predicts, and who answers for one output.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Predicts<'a> {
+    /// A number.
+    Real(&'a dyn RealLikelihood),
+    /// One of several classes.
+    Class(&'a dyn ClassLikelihood),
+}
+
+/// The outputs of the passes of one row that share the likelihood's parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct PassOutputs<'a> {
+    pub(crate) data: &'a [f32],
+    pub(crate) stride: usize,
+    pub(crate) width: usize,
+}
+
+impl<'a> PassOutputs<'a> {
+    /// The outputs, each `[C]`, pass after pass.
+    pub fn iter(&self) -> impl Iterator<Item = &'a [f32]> + use<'a> {
+        let width = self.width;
+        self.data.chunks(self.stride).map(move |pass| &pass[..width])
+    }
+}
+
+/// What a likelihood over real targets says about one output, in the units in which it was trained.
+pub trait RealLikelihood: Debug + Send + Sync {
+    /// Mean and standard deviation of the target.
+    fn mean_sd(&self, params: &[f32], out_row: &[f32]) -> (f64, f64);
+
+    /// `ln p(y | out)` in nats.
+    fn ln_density(&self, params: &[f32], out_row: &[f32], y: f64) -> f64;
+
+    /// `P(Y ≤ y | out)`.
+    fn cdf(&self, params: &[f32], out_row: &[f32], y: f64) -> f64;
+
+    /// One draw of the target.
+    fn draw(&self, params: &[f32], out_row: &[f32], rng: &mut NoiseRng) -> f64;
+
+    /// Whether the target is Gaussian given the output, so that its mean and deviation say all and
+    /// [`Predictive`](crate::Predictive) may use closed forms.
+    fn is_gaussian(&self) -> bool {
+        false
+    }
+
+    /// [`mean_sd`](Self::mean_sd) of several outputs; to be overridden where much is common to all of them.
+    fn mean_sds(&self, params: &[f32], outs: PassOutputs<'_>, mean: &mut [f64], sd: &mut [f64]) {
+        for ((out_row, mean), sd) in outs.iter().zip(mean).zip(sd) {
+            (*mean, *sd) = self.mean_sd(params, out_row);
+        }
+    }
+}
+
+/// What a likelihood over classes says about one output.
+pub trait ClassLikelihood: Debug + Send + Sync {
+    /// Number of classes.
+    fn classes(&self) -> usize;
+
+    /// Writes `ln P(class | out)` of each class, in nats.
+    fn ln_probs(&self, params: &[f32], out_row: &[f32], ln_probs: &mut [f64]);
+
+    /// Writes `P(class | out)` of each class.
+    fn probs(&self, params: &[f32], out_row: &[f32], probs: &mut [f64]) {
+        self.ln_probs(params, out_row, probs);
+        probs.iter_mut().for_each(|p| *p = p.exp());
+    }
+}
+
+/// Checks the shapes of a batch: `out` is `[y, outputs]`.
+fn check_batch(out: Mat<'_>, y: usize, outputs: usize) -> Result<(), Error> {
+    check_len("likelihood: columns of the network's output", outputs, out.cols())?;
+    check_len("likelihood: targets, one per row of the output", out.rows(), y)
+}
+
+/// Checks that the gradient has the shape of the output.
+fn check_d_out(out: Mat<'_>, d_out: &MatMut<'_>) -> Result<(), Error> {
+    check_len("likelihood: rows of d_out", out.rows(), d_out.rows())?;
+    check_len("likelihood: columns of d_out", out.cols(), d_out.cols())
+}
+
+/// A standard normal draw.
+fn standard_normal(rng: &mut NoiseRng) -> f64 {
+    let mut z = [0.0];
+    rng.normals(&mut z);
+    z[0].into()
+}

@@ -1,0 +1,124 @@
+use super::{MixtureScratch, Predictive, logsumexp, mcse};
+use crate::{ClassLikelihood, Error};
+
+/// The predictive distribution of a class in one row: the mean of the passes' probabilities, and how they differ.
+///
+/// Entropies are in nats, `0·ln 0 = 0`. With one pass (S = 1) the mutual information is 0 and its error `None`.
+#[derive(Clone, Copy, Debug)]
+pub struct ClassMixture<'a> {
+    samples: usize,
+    members: usize,
+    /// `[S, classes]` each.
+    ln_probs: &'a [f64],
+    pass_probs: &'a [f64],
+    /// `[classes]`, the mean over the passes.
+    probs: &'a [f64],
+}
+
+impl<'a> ClassMixture<'a> {
+    pub(super) fn new(
+        predictive: &Predictive<'_>,
+        likelihood: &dyn ClassLikelihood,
+        row: usize,
+        scratch: &'a mut MixtureScratch,
+    ) -> Self {
+        let (samples, classes) = (predictive.samples, likelihood.classes());
+        let [ln_probs, probs, mean_probs] = scratch.slices([samples * classes, samples * classes, classes]);
+        predictive.fill_class(likelihood, row, ln_probs);
+        probs.iter_mut().zip(&*ln_probs).for_each(|(p, ln_p)| *p = ln_p.exp());
+        mean_probs.fill(0.0);
+        for pass in probs.chunks_exact(classes) {
+            mean_probs.iter_mut().zip(pass).for_each(|(mean, p)| *mean += p / samples as f64);
+        }
+        Self { samples, members: predictive.members(), ln_probs, pass_probs: probs, probs: mean_probs }
+    }
+
+    /// Number of classes.
+    #[must_use]
+    pub fn classes(&self) -> usize {
+        self.probs.len()
+    }
+
+    /// `P(class) = (1/S) Σ_s P_s(class)` of each class.
+    #[must_use]
+    pub fn probs(&self) -> &'a [f64] {
+        self.probs
+    }
+
+    /// The most probable class, the lowest of equals.
+    #[must_use]
+    pub fn label(&self) -> u32 {
+        let best =
+            (1..self.classes()).fold(0, |best, c| if self.probs[c] > self.probs[best] { c } else { best });
+        best as u32
+    }
+
+    /// `H[E p]`, the entropy of the mean probabilities: total uncertainty.
+    #[must_use]
+    pub fn predictive_entropy(&self) -> f64 {
+        -self.probs.iter().map(|&p| p_ln(p, p.ln())).sum::<f64>()
+    }
+
+    /// `E[H p]`, the mean of the passes' entropies: aleatoric uncertainty.
+    #[must_use]
+    pub fn expected_entropy(&self) -> f64 {
+        -self.pass_probs.iter().zip(self.ln_probs).map(|(&p, &ln_p)| p_ln(p, ln_p)).sum::<f64>()
+            / self.samples as f64
+    }
+
+    /// `H[E p] − E[H p]`: epistemic uncertainty, the information that the class has about the weights.
+    ///
+    /// ```text
+    /// mutual_information = (1/S) Σ_s KL(p_s ‖ E p) ≥ 0
+    /// ```
+    /// This form equals the difference of the entropies without its cancellation. With S passes it is biased down, by
+    /// the factor 1 − 1/S to first order, and never above ln S.
+    ///
+    /// # References
+    /// Houlsby et al. 2011, Bayesian Active Learning for Classification and Preference Learning, eq. 2.
+    #[must_use]
+    pub fn mutual_information(&self) -> f64 {
+        (self.divergences().sum::<f64>() / self.samples as f64).max(0.0)
+    }
+
+    /// Monte Carlo standard error of [`mutual_information`](Self::mutual_information); `None` if S = 1.
+    ///
+    /// ```text
+    /// sd_s(KL(p_s ‖ E p))/√S;   of an ensemble: of the members' means, by √members
+    /// ```
+    /// The delta method: `KL(p_s ‖ E p)` less its mean is the influence of pass s on the mutual information, what goes
+    /// through `E p` included. It says how far the value would move with other passes, of an ensemble with other members; it
+    /// does not contain the bias.
+    #[must_use]
+    pub fn mutual_information_mcse(&self) -> Option<f64> {
+        mcse(self.divergences(), self.samples, self.members)
+    }
+
+    /// `ln P(class)` in nats, by logsumexp of the passes' log probabilities, so that it is finite where P underflows.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if there is no such class.
+    pub fn ln_density(&self, class: u32) -> Result<f64, Error> {
+        let class = class as usize;
+        if class >= self.classes() {
+            return Err(Error::argument("ln_density: class", "below the number of classes", class));
+        }
+        let terms = self.ln_probs.chunks_exact(self.classes()).map(|pass| pass[class]);
+        Ok(logsumexp(terms) - (self.samples as f64).ln())
+    }
+
+    /// `KL(p_s ‖ E p)` of each pass.
+    fn divergences(&self) -> impl Iterator<Item = f64> {
+        let passes =
+            self.pass_probs.chunks_exact(self.classes()).zip(self.ln_probs.chunks_exact(self.classes()));
+        passes.map(|(probs, ln_probs)| {
+            let terms = probs.iter().zip(ln_probs).zip(self.probs);
+            terms.map(|((&p, &ln_p), &mean)| p_ln(p, ln_p - mean.ln())).sum::<f64>()
+        })
+    }
+}
+
+/// `p·ln q` with `0·ln 0 = 0`.
+fn p_ln(p: f64, ln_q: f64) -> f64 {
+    if p == 0.0 { 0.0 } else { p * ln_q }
+}

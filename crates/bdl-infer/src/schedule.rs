@@ -1,0 +1,179 @@
+//! Learning-rate schedules and KL warm-up: pure functions of how far training is.
+
+use std::f64::consts::PI;
+
+use crate::Error;
+use crate::error::check_arg;
+
+/// How the learning rate changes over training, as a multiplier of the base rate.
+///
+/// | name | parameter | default | range | meaning |
+/// |---|---|---|---|---|
+/// | `Constant` | | | | multiplier 1 throughout |
+/// | `Cosine` | `end` | 0 | `[0, 1]` | falls along half a cosine from 1 to `end` |
+/// | `Step` | `every` | | `> 0` | epochs between two falls |
+/// | | `factor` | | `(0, 1]` | multiplied in at each fall |
+///
+/// ```
+/// use bdl_infer::Schedule;
+/// let cosine = Schedule::Cosine { end: 0.0 };
+/// assert_eq!(cosine.multiplier(0.0, 40), 1.0);
+/// assert!((cosine.multiplier(20.0, 40) - 0.5).abs() < 1e-15);
+/// ```
+///
+/// # References
+/// Cosine: Loshchilov & Hutter 2017, SGDR: Stochastic Gradient Descent with Warm Restarts, eq. 5, without restarts.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Schedule {
+    /// The base rate throughout.
+    #[default]
+    Constant,
+    /// Half a cosine from the base rate down to `end` times it.
+    Cosine {
+        /// Multiplier at the end of training.
+        end: f64,
+    },
+    /// Stairs.
+    Step {
+        /// Epochs between two falls.
+        every: f64,
+        /// What the rate is multiplied with at each fall.
+        factor: f64,
+    },
+}
+
+impl Schedule {
+    /// Checks the parameters against the table above.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] that names the parameter.
+    pub fn check(&self) -> Result<(), Error> {
+        match *self {
+            Self::Constant => {}
+            Self::Cosine { end } => {
+                check_arg("cosine schedule: end", "in [0, 1]", end, (0.0..=1.0).contains(&end))?;
+            }
+            Self::Step { every, factor } => {
+                check_arg("step schedule: every", "finite and > 0", every, every > 0.0 && every.is_finite())?;
+                check_arg("step schedule: factor", "in (0, 1]", factor, factor > 0.0 && factor <= 1.0)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Multiplier of the base learning rate when `epoch` of `epochs` epochs are done.
+    ///
+    /// ```text
+    /// Constant:  1
+    /// Cosine:    end + (1 − end)·½(1 + cos(π·epoch/epochs))
+    /// Step:      factor^⌊epoch/every⌋
+    /// ```
+    /// `epoch` may have a fraction, so that the rate can change with every step; behind the end it stays as at the end.
+    #[must_use]
+    pub fn multiplier(&self, epoch: f64, epochs: usize) -> f64 {
+        match *self {
+            Self::Constant => 1.0,
+            Self::Cosine { end } => end + (1.0 - end) * 0.5 * (1.0 + (PI * done(epoch, epochs as f64)).cos()),
+            Self::Step { every, factor } => factor.powf((epoch.max(0.0) / every).floor()),
+        }
+    }
+}
+
+/// Linear KL warm-up: the KL weight grows from 0 to 1 over the first `epochs` epochs.
+///
+/// | name | default | range | meaning |
+/// |---|---|---|---|
+/// | `epochs` | 0 | `>= 0` | epochs until the weight is 1; 0: it is 1 from the start |
+///
+/// While the weight is below 1 the objective is *not* a bound on the log evidence.
+///
+/// ```
+/// use bdl_infer::KlWarmup;
+/// let warmup = KlWarmup::new(10.0)?;
+/// assert_eq!([0.0, 5.0, 10.0, 99.0].map(|e| warmup.weight(e)), [0.0, 0.5, 1.0, 1.0]);
+/// # Ok::<(), bdl_infer::Error>(())
+/// ```
+///
+/// # References
+/// Sønderby et al. 2016, Ladder Variational Autoencoders, section 2.3.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct KlWarmup {
+    epochs: f64,
+}
+
+impl KlWarmup {
+    /// A warm-up of `epochs` epochs.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] unless `epochs` is finite and not negative.
+    pub fn new(epochs: f64) -> Result<Self, Error> {
+        let fits = epochs >= 0.0 && epochs.is_finite();
+        Ok(Self { epochs: check_arg("kl warm-up: epochs", "finite and >= 0", epochs, fits)? })
+    }
+
+    /// Epochs until the weight is 1.
+    #[must_use]
+    pub fn epochs(&self) -> f64 {
+        self.epochs
+    }
+
+    /// KL weight when `epoch` epochs are done, in `[0, 1]`: `min(1, epoch / epochs)`.
+    #[must_use]
+    pub fn weight(&self, epoch: f64) -> f64 {
+        done(epoch, self.epochs)
+    }
+}
+
+/// Share of `of` that is done, in [0, 1]; nothing to do is done.
+fn done(epoch: f64, of: f64) -> f64 {
+    if of > 0.0 { (epoch / of).clamp(0.0, 1.0) } else { 1.0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_schedule_starts_at_one() {
+        for s in
+            [Schedule::Constant, Schedule::Cosine { end: 0.1 }, Schedule::Step { every: 3.0, factor: 0.5 }]
+        {
+            assert_eq!(s.multiplier(0.0, 9), 1.0, "{s:?}");
+            s.check().unwrap();
+        }
+    }
+
+    #[test]
+    fn cosine_ends_at_its_end_and_stays_there() {
+        let s = Schedule::Cosine { end: 0.1 };
+        assert!((s.multiplier(9.0, 9) - 0.1).abs() < 1e-15);
+        assert_eq!(s.multiplier(20.0, 9), s.multiplier(9.0, 9));
+        assert!(
+            (0..90).all(|i| s.multiplier(f64::from(i) / 10.0, 9) > s.multiplier(f64::from(i + 1) / 10.0, 9))
+        );
+    }
+
+    #[test]
+    fn steps_fall_at_multiples_of_every() {
+        let s = Schedule::Step { every: 3.0, factor: 0.5 };
+        assert_eq!(
+            [2.99, 3.0, 5.9, 6.0, 30.0].map(|e| s.multiplier(e, 9)),
+            [1.0, 0.5, 0.5, 0.25, 0.5_f64.powi(10)]
+        );
+    }
+
+    #[test]
+    fn without_warm_up_the_weight_is_one_from_the_start() {
+        assert_eq!(KlWarmup::default().weight(0.0), 1.0);
+    }
+
+    #[test]
+    fn parameters_out_of_range_are_named() {
+        let e = Schedule::Step { every: 0.0, factor: 0.5 }.check().unwrap_err();
+        assert_eq!(e.to_string(), "step schedule: every must be finite and > 0, got 0");
+        assert!(Schedule::Step { every: 1.0, factor: f64::NAN }.check().is_err());
+        assert!(Schedule::Cosine { end: 1.5 }.check().is_err());
+        assert!(KlWarmup::new(f64::INFINITY).is_err() && KlWarmup::new(-1.0).is_err());
+    }
+}

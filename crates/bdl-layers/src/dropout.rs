@@ -1,0 +1,139 @@
+//! Inverted dropout, a layer of its own in front of the layer whose inputs it masks.
+
+use bdl_tensor::{Mat, MatMut};
+use serde::{Deserialize, Serialize};
+
+use crate::dense::check_dims;
+use crate::layer::{Backward, Context, Layer, Scratch};
+use crate::{Draw, Error, Pass, codec};
+
+/// Dropout with inverted scaling, on in training and in Monte Carlo prediction.
+///
+/// ```text
+/// y = z ⊙ x / (1 − drop_prob),  z ~ Bernoulli(1 − drop_prob)      E[y] = x,  Var[y] = x²·drop_prob/(1 − drop_prob)
+/// ```
+///
+/// In front of a [`Dense`](crate::Dense) layer this draws its weights as `diag(z)·W`. Under
+/// [`Scope::Row`](crate::Scope::Row), and always in training, each row has its own mask; under
+/// [`Scope::Pass`](crate::Scope::Pass) one mask holds for the pass. At the mean, y = x.
+///
+/// # References
+/// Srivastava et al. 2014, *Dropout*, §10; Gal & Ghahramani 2016; `docs/math.md#dropout`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Dropout {
+    dim: usize,
+    drop_prob: f64,
+}
+
+/// The form in which a file holds a [`Dropout`]; frozen.
+#[derive(Serialize, Deserialize)]
+struct V1 {
+    dim: u64,
+    drop_prob: f64,
+}
+
+impl Dropout {
+    pub(crate) const KIND: &'static str = "dropout";
+
+    /// Dropout over `dim` units, each dropped with probability `drop_prob`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] unless `drop_prob` is in `[0, 1)`: at 1 nothing is left to scale up.
+    pub fn new(dim: usize, drop_prob: f64) -> Result<Self, Error> {
+        check_dims(Self::KIND, dim, dim)?;
+        if !(0.0..1.0).contains(&drop_prob) {
+            let (layer, expected) = (Self::KIND.to_owned(), "in [0, 1)".to_owned());
+            return Err(Error::Argument { layer, argument: "drop_prob", expected, got: drop_prob.to_string() });
+        }
+        Ok(Self { dim, drop_prob })
+    }
+
+    pub(crate) fn build(config: &[u8]) -> Result<Box<dyn Layer>, Error> {
+        let v: V1 = codec::decode("layer dropout", config)?;
+        Ok(Box::new(Self::new(v.dim as usize, v.drop_prob)?))
+    }
+
+    fn keep(&self) -> f64 {
+        1.0 - self.drop_prob
+    }
+
+    fn words(&self) -> usize {
+        self.dim.div_ceil(64)
+    }
+
+    /// `out = mask ⊙ input / keep_prob`, with the mask that is in the context's words.
+    fn apply(&self, ctx: &Context<'_>, input: Mat<'_>, out: &mut MatMut<'_>) {
+        let scale = (1.0 / self.keep()) as f32;
+        for i in 0..input.rows() {
+            let bits = match ctx.pass.mask_draw() {
+                Draw::Row => &ctx.words[i * self.words()..][..self.words()],
+                _ => &ctx.words[..],
+            };
+            mask_scale(input.row(i), bits, scale, out.row_mut(i));
+        }
+    }
+}
+
+/// `out[i] = x[i]·scale` where bit i is set, else 0, whatever x[i] is.
+fn mask_scale(x: &[f32], bits: &[u64], scale: f32, out: &mut [f32]) {
+    for ((x, out), &word) in x.chunks(64).zip(out.chunks_mut(64)).zip(bits) {
+        for (i, (out, &x)) in out.iter_mut().zip(x).enumerate() {
+            *out = if word >> i & 1 == 1 { x * scale } else { 0.0 };
+        }
+    }
+}
+
+impl Layer for Dropout {
+    fn kind(&self) -> &str {
+        Self::KIND
+    }
+
+    fn config(&self) -> Result<Vec<u8>, Error> {
+        codec::encode("layer dropout", &V1 { dim: self.dim as u64, drop_prob: self.drop_prob })
+    }
+
+    fn in_dim(&self) -> usize {
+        self.dim
+    }
+
+    fn out_dim(&self) -> usize {
+        self.dim
+    }
+
+    fn is_random(&self) -> bool {
+        self.drop_prob > 0.0
+    }
+
+    fn scratch(&self, rows: usize, pass: &Pass<'_>) -> Scratch {
+        let words = match pass.mask_draw() {
+            Draw::Mean => 0,
+            Draw::Pass => self.words(),
+            Draw::Row => rows * self.words(),
+        };
+        Scratch { floats: 0, words }
+    }
+
+    fn forward(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {
+        match ctx.site(0, ctx.pass.mask_draw()) {
+            Some(site) => {
+                site.mask(self.dim, self.keep(), ctx.words);
+                self.apply(ctx, x, y);
+            }
+            None => y.data_mut().copy_from_slice(x.data()),
+        }
+        Ok(())
+    }
+
+    fn backward(&self, ctx: &mut Context<'_>, _: &mut [f32], io: Backward<'_>) -> Result<(), Error> {
+        let Some(mut dx) = io.dx else { return Ok(()) };
+        match ctx.pass.mask_draw() {
+            Draw::Mean => dx.data_mut().copy_from_slice(io.dy.data()),
+            _ => self.apply(ctx, io.dy, &mut dx),
+        }
+        Ok(())
+    }
+
+    fn keep_prob(&self) -> Option<f64> {
+        Some(self.keep())
+    }
+}

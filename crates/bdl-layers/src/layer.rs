@@ -1,0 +1,165 @@
+//! The layer trait: what a network is made of, and what a user's own layer implements.
+
+use std::fmt::Debug;
+
+use bdl_dist::NoiseRng;
+use bdl_tensor::{Mat, MatMut};
+
+use crate::pass::Site;
+use crate::{Block, Draw, Error, Pass};
+
+/// A layer: a specification without parameters, and the functions that go with it.
+///
+/// Shapes: x `[rows, in_dim]`, y `[rows, out_dim]`, parameters one slice in the order of
+/// [`blocks`](Layer::blocks), gradients alike. The [`Plan`](crate::Plan) has checked every shape and length
+/// before it calls a layer.
+///
+/// A layer's contract, which [`conformance::check`](crate::Plan) tests:
+/// * `forward` writes every element of y, from x, the parameters and the context's noise alone;
+/// * `backward` *adds* to `grads` and *writes* dx, for the noise that `forward` drew;
+/// * in [`Mode::Mean`](crate::Mode::Mean) nothing is drawn;
+/// * `kl_grad` adds `weight` times the gradient of what `kl` returns.
+pub trait Layer: Debug + Send + Sync {
+    /// Name of the kind, the key of the registry: `dense`, `dropout`, …
+    fn kind(&self) -> &str;
+
+    /// The bytes from which the registry builds this layer again.
+    ///
+    /// # Errors
+    /// When the specification cannot be encoded.
+    fn config(&self) -> Result<Vec<u8>, Error>;
+
+    /// Input width.
+    fn in_dim(&self) -> usize;
+
+    /// Output width.
+    fn out_dim(&self) -> usize;
+
+    /// The parameters, in the order in which they lie.
+    fn blocks(&self) -> Vec<Block> {
+        Vec::new()
+    }
+
+    /// Writes initial values into all of the layer's parameters.
+    fn init(&self, params: &mut [f32], rng: &mut NoiseRng) {
+        let _ = (params, rng);
+    }
+
+    /// Whether predictions through this layer depend on noise.
+    fn is_random(&self) -> bool {
+        false
+    }
+
+    /// Memory wanted in a pass over `rows` rows. `forward` may leave there what `backward` needs.
+    fn scratch(&self, rows: usize, pass: &Pass<'_>) -> Scratch {
+        let _ = (rows, pass);
+        Scratch::default()
+    }
+
+    /// y from x.
+    ///
+    /// # Errors
+    /// When a product or a draw fails; never for shapes, which the plan has checked.
+    fn forward(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error>;
+
+    /// Adds the gradient of the parameters to `grads` and writes the gradient of x into `dx`, if wanted.
+    ///
+    /// # Errors
+    /// As for [`forward`](Layer::forward).
+    fn backward(&self, ctx: &mut Context<'_>, grads: &mut [f32], io: Backward<'_>) -> Result<(), Error>;
+
+    /// Of a layer that masks its units: the probability that a unit is kept.
+    fn keep_prob(&self) -> Option<f64> {
+        None
+    }
+
+    /// KL divergence of this layer's posterior from its prior, summed over its weights, in nats. Under MC
+    /// dropout, and for a deterministic layer with a prior, up to a constant.
+    fn kl(&self, at: &KlAt<'_>) -> f64 {
+        let _ = at;
+        0.0
+    }
+
+    /// Returns [`kl`](Layer::kl) and adds `weight` times its gradient to `grads`.
+    fn kl_grad(&self, at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
+        let _ = (weight, grads);
+        self.kl(at)
+    }
+
+    /// What a reader wants to know about the trained layer.
+    fn report(&self, at: &KlAt<'_>) -> LayerReport {
+        LayerReport { kl: self.kl(at), drop_prob: self.keep_prob().map(|keep| 1.0 - keep), ..LayerReport::default() }
+    }
+}
+
+/// What `backward` is given: the pass's input and output, the output's gradient, and where the input's goes.
+#[derive(Debug)]
+pub struct Backward<'a> {
+    /// Input, `[rows, in_dim]`.
+    pub x: Mat<'a>,
+    /// Output, `[rows, out_dim]`.
+    pub y: Mat<'a>,
+    /// Gradient of the output, `[rows, out_dim]`.
+    pub dy: Mat<'a>,
+    /// Gradient of the input, `[rows, in_dim]`, to be written; absent where nobody asks for it.
+    pub dx: Option<MatMut<'a>>,
+}
+
+/// A layer's view of a pass: its parameters, its scratch, its noise.
+#[derive(Debug)]
+pub struct Context<'a> {
+    /// The pass.
+    pub pass: &'a Pass<'a>,
+    /// The layer's parameters.
+    pub params: &'a [f32],
+    /// As many floats as [`Layer::scratch`] asked for.
+    pub floats: &'a mut [f32],
+    /// As many words as [`Layer::scratch`] asked for.
+    pub words: &'a mut [u64],
+    pub(crate) layer: usize,
+}
+
+impl<'a> Context<'a> {
+    /// The noise at one of the layer's sites, numbered by the layer from 0 to 7. `None` if the pass has none.
+    #[must_use]
+    pub fn site(&self, site: u64, draw: Draw) -> Option<Site<'a>> {
+        self.pass.site(self.layer, site, draw)
+    }
+}
+
+/// Scratch memory of a layer.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scratch {
+    /// Number of `f32`.
+    pub floats: usize,
+    /// Number of `u64`, for mask bits.
+    pub words: usize,
+}
+
+/// Where a KL divergence is evaluated.
+#[derive(Clone, Copy, Debug)]
+pub struct KlAt<'a> {
+    /// The layer's parameters.
+    pub params: &'a [f32],
+    /// The probability that an input of this layer is kept by the mask in front of it, 1 without one.
+    pub input_keep_prob: f64,
+}
+
+/// What a reader wants to know about a trained layer.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub struct LayerReport {
+    /// KL divergence in nats, summed over the layer's weights.
+    pub kl: f64,
+    /// Median of |mu|/sigma over the variational weights.
+    pub snr_median: Option<f64>,
+    /// Share of the variational weights whose posterior is the prior: KL below 0.01 nats.
+    pub at_prior: Option<f64>,
+    /// Share of the variational weights whose posterior has shrunk to a point: sigma below 1e-6 of the
+    /// prior's.
+    pub collapsed: Option<f64>,
+    /// Share of weights that are exactly zero.
+    pub sparsity: Option<f64>,
+    /// Probability that a unit is dropped.
+    pub drop_prob: Option<f64>,
+}

@@ -1,0 +1,178 @@
+//! A pass: what all layers of a network share while it is evaluated once.
+
+use bdl_dist::Noise;
+use bdl_tensor::{Pool, Serial};
+
+/// What a network is evaluated for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Mode {
+    /// Weights at their means, no masks, no noise.
+    Mean,
+    /// One noisy step of training.
+    Train,
+    /// One noisy pass of prediction.
+    Predict,
+}
+
+/// What one draw of noise covers.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Scope {
+    /// The whole pass: it is a function drawn from the posterior, and rows do not depend on each other.
+    #[default]
+    Pass,
+    /// One row: ordinary dropout, local reparameterization.
+    Row,
+}
+
+/// How a variational layer draws while training, and when predicting under [`Scope::Row`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Estimator {
+    /// Local reparameterization: each row's pre-activations are drawn from their own normal.
+    #[default]
+    Local,
+    /// One draw of the weights, shared by the batch.
+    Sampling,
+}
+
+/// What a variational layer draws in a pass.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Draw {
+    /// Nothing: the mean.
+    Mean,
+    /// One draw for the whole pass.
+    Pass,
+    /// One draw for each row.
+    Row,
+}
+
+/// One evaluation of a network: mode, noise and its address, and the pool to work on.
+///
+/// ```
+/// use bdl_dist::{Noise, Purpose};
+/// use bdl_layers::{Draw, Estimator, Pass, Scope};
+/// let noise = Noise::new(0, Purpose::Predict);
+/// let pass = Pass::predict(&noise, 3, Scope::Row, Estimator::Sampling);
+/// assert_eq!((pass.mask_draw(), pass.weight_draw()), (Draw::Row, Draw::Pass));
+/// assert_eq!(Pass::mean().weight_draw(), Draw::Mean);
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct Pass<'a> {
+    mode: Mode,
+    scope: Scope,
+    estimator: Estimator,
+    noise: Option<&'a Noise>,
+    index: u64,
+    first_row: u64,
+    pool: &'a dyn Pool,
+}
+
+impl<'a> Pass<'a> {
+    /// Evaluation at the mean of the weights.
+    #[must_use]
+    pub fn mean() -> Self {
+        Self {
+            mode: Mode::Mean,
+            scope: Scope::Pass,
+            estimator: Estimator::Local,
+            noise: None,
+            index: 0,
+            first_row: 0,
+            pool: &Serial,
+        }
+    }
+
+    /// Training step number `step`.
+    #[must_use]
+    pub fn train(noise: &'a Noise, step: u64, estimator: Estimator) -> Self {
+        Self { mode: Mode::Train, scope: Scope::Row, estimator, noise: Some(noise), index: step, ..Self::mean() }
+    }
+
+    /// Monte Carlo pass number `index` of a prediction.
+    #[must_use]
+    pub fn predict(noise: &'a Noise, index: u64, scope: Scope, estimator: Estimator) -> Self {
+        Self { mode: Mode::Predict, scope, estimator, noise: Some(noise), index, ..Self::mean() }
+    }
+
+    /// The same, for rows of which the first has the number `first_row` in the whole input.
+    #[must_use]
+    pub fn starting_at(self, first_row: u64) -> Self {
+        Self { first_row, ..self }
+    }
+
+    /// The same, on a pool.
+    #[must_use]
+    pub fn on(self, pool: &'a dyn Pool) -> Self {
+        Self { pool, ..self }
+    }
+
+    /// The mode.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    /// The pool to work on.
+    #[must_use]
+    pub fn pool(&self) -> &'a dyn Pool {
+        self.pool
+    }
+
+    /// What a variational layer draws.
+    #[must_use]
+    pub fn weight_draw(&self) -> Draw {
+        match (self.mode, self.scope, self.estimator) {
+            (Mode::Mean, ..) => Draw::Mean,
+            (_, Scope::Row, Estimator::Local) => Draw::Row,
+            _ => Draw::Pass,
+        }
+    }
+
+    /// What a mask layer draws.
+    #[must_use]
+    pub fn mask_draw(&self) -> Draw {
+        match (self.mode, self.scope) {
+            (Mode::Mean, _) => Draw::Mean,
+            (_, Scope::Row) => Draw::Row,
+            (_, Scope::Pass) => Draw::Pass,
+        }
+    }
+
+    /// The noise of one site of a layer, if this pass has any.
+    ///
+    /// A site is a place where a layer draws; it numbers its own from 0 to 7. Noise per pass lives in
+    /// stream `layer << 8 | site`, noise per row in a stream of its own for each pass.
+    pub(crate) fn site(&self, layer: usize, site: u64, draw: Draw) -> Option<Site<'a>> {
+        let noise = self.noise?;
+        debug_assert!(site < 8 && layer < 1 << 12 && self.index < 1 << 48);
+        let layer = layer as u64;
+        match draw {
+            Draw::Mean => None,
+            Draw::Pass => Some(Site { noise, stream: layer << 8 | site, slot: self.index }),
+            Draw::Row => {
+                let stream = 1 << 63 | layer << 51 | site << 48 | self.index;
+                Some(Site { noise, stream, slot: self.first_row })
+            }
+        }
+    }
+}
+
+/// An addressed site: where in which stream a layer's draws begin.
+#[derive(Clone, Copy, Debug)]
+pub struct Site<'a> {
+    noise: &'a Noise,
+    stream: u64,
+    slot: u64,
+}
+
+impl Site<'_> {
+    /// Standard normals for consecutive slots of `len` elements; one slot per row or one for the pass.
+    pub fn normals(&self, len: usize, out: &mut [f32]) {
+        self.noise.normals(self.stream, self.slot, len, out);
+    }
+
+    /// Mask bits for consecutive slots of `len` units, `⌈len/64⌉` words each.
+    pub fn mask(&self, len: usize, keep_prob: f64, out: &mut [u64]) {
+        self.noise.mask(self.stream, self.slot, len, keep_prob, out);
+    }
+}

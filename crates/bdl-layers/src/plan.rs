@@ -1,0 +1,314 @@
+//! The plan: a checked list of layers, the directory of their parameters, and evaluation.
+
+use bdl_dist::Noise;
+use bdl_tensor::{Mat, MatMut, kernels};
+
+use crate::layer::{Backward, Context, KlAt, Layer, LayerReport};
+use crate::workspace::Workspace;
+use crate::{BlockEntry, Error, Pass, place};
+
+/// An immutable network without parameters: layers in order, and where their parameters lie.
+///
+/// ```
+/// use bdl_dist::{Noise, Purpose};
+/// use bdl_layers::{Activation, ActivationLayer, Dense, Dropout, Pass, Plan, Workspace};
+/// use bdl_tensor::{Mat, MatMut};
+/// let plan = Plan::new(vec![
+///     Box::new(Dense::new(3, 16)?),
+///     Box::new(ActivationLayer::new(Activation::Relu, 16)?),
+///     Box::new(Dropout::new(16, 0.2)?),
+///     Box::new(Dense::new(16, 1)?),
+/// ])?;
+/// assert_eq!((plan.in_dim(), plan.out_dim(), plan.n_params()), (3, 1, 81));
+/// let params = plan.init(&Noise::new(0, Purpose::Init));
+/// let mut y = [0.0; 2];
+/// let x = Mat::new(&[0.5, -1.2, 2.0, 0.0, 0.0, 0.0], 2, 3)?;
+/// plan.forward(&params, x, &Pass::mean(), &mut Workspace::new(), &mut MatMut::new(&mut y, 2, 1)?)?;
+/// assert_eq!(y[1], 0.0); // no input, no biases yet
+/// # Ok::<(), bdl_layers::Error>(())
+/// ```
+#[derive(Debug)]
+pub struct Plan {
+    layers: Vec<Placed>,
+    entries: Vec<BlockEntry>,
+    n_params: usize,
+}
+
+/// A layer and its place.
+#[derive(Debug)]
+struct Placed {
+    name: String,
+    layer: Box<dyn Layer>,
+    start: usize,
+    end: usize,
+    /// Index of the layer that masks this one's inputs.
+    masked_by: Option<usize>,
+}
+
+impl Plan {
+    /// Checks that each layer takes what the one in front gives, and places the parameters.
+    ///
+    /// # Errors
+    /// [`Error::NoLayers`], [`Error::Chain`].
+    pub fn new(layers: Vec<Box<dyn Layer>>) -> Result<Self, Error> {
+        let mut plan = Self { layers: Vec::with_capacity(layers.len()), entries: Vec::new(), n_params: 0 };
+        for (index, layer) in layers.into_iter().enumerate() {
+            plan.push(index, layer)?;
+        }
+        if plan.layers.is_empty() { Err(Error::NoLayers) } else { Ok(plan) }
+    }
+
+    fn push(&mut self, index: usize, layer: Box<dyn Layer>) -> Result<(), Error> {
+        let name = format!("{index}.{}", layer.kind());
+        let front = self.layers.last();
+        if let Some(gives) = front.map(|f| f.layer.out_dim()).filter(|gives| *gives != layer.in_dim()) {
+            return Err(Error::Chain { layer: name, takes: layer.in_dim(), gives });
+        }
+        let masked_by = front.filter(|f| f.layer.keep_prob().is_some()).map(|_| index - 1);
+        let start = self.n_params;
+        self.entries.extend(place(&name, layer.blocks(), start));
+        let end = self.entries.last().map_or(start, |e| e.range.end).max(start);
+        self.n_params = end;
+        self.layers.push(Placed { name, layer, start, end, masked_by });
+        Ok(())
+    }
+
+    /// Input width.
+    #[must_use]
+    pub fn in_dim(&self) -> usize {
+        self.layers.first().map_or(0, |l| l.layer.in_dim())
+    }
+
+    /// Output width.
+    #[must_use]
+    pub fn out_dim(&self) -> usize {
+        self.layers.last().map_or(0, |l| l.layer.out_dim())
+    }
+
+    /// Number of parameters of all layers.
+    #[must_use]
+    pub fn n_params(&self) -> usize {
+        self.n_params
+    }
+
+    /// The directory of the parameter vector.
+    #[must_use]
+    pub fn entries(&self) -> &[BlockEntry] {
+        &self.entries
+    }
+
+    /// The layers with their names, such as `1.dense`.
+    pub fn layers(&self) -> impl ExactSizeIterator<Item = (&str, &dyn Layer)> {
+        self.layers.iter().map(|l| (l.name.as_str(), &*l.layer))
+    }
+
+    /// Whether predictions depend on noise.
+    #[must_use]
+    pub fn is_random(&self) -> bool {
+        self.layers.iter().any(|l| l.layer.is_random())
+    }
+
+    /// Initial parameters: each layer from a noise stream of its own.
+    #[must_use]
+    pub fn init(&self, noise: &Noise) -> Vec<f32> {
+        let mut params = vec![0.0; self.n_params];
+        for (i, l) in self.layers.iter().enumerate() {
+            l.layer.init(&mut params[l.start..l.end], &mut noise.rng(i as u64));
+        }
+        params
+    }
+
+    /// Output `[rows, out_dim]` of one pass over x `[rows, in_dim]`.
+    ///
+    /// Allocates only if the workspace has not yet seen a pass as large.
+    ///
+    /// # Errors
+    /// [`Error::Shape`] and [`Error::Length`] for arguments that do not fit the plan.
+    pub fn forward(
+        &self,
+        params: &[f32],
+        x: Mat<'_>,
+        pass: &Pass<'_>,
+        ws: &mut Workspace,
+        out: &mut MatMut<'_>,
+    ) -> Result<(), Error> {
+        self.check_forward(params, x)?;
+        check_shape("forward output", [x.rows(), self.out_dim()], out.shape())?;
+        ws.fit_for_prediction(self, x.rows(), pass);
+        let Workspace { acts, other, floats, words, .. } = ws;
+        let (mut front, mut back) = (acts, other);
+        let last = self.layers.len() - 1;
+        for (index, l) in self.layers.iter().enumerate() {
+            let scratch = l.layer.scratch(x.rows(), pass);
+            let mut ctx = Context {
+                pass,
+                params: &params[l.start..l.end],
+                floats: &mut floats[..scratch.floats],
+                words: &mut words[..scratch.words],
+                layer: index,
+            };
+            let (rows, width) = (x.rows(), l.layer.in_dim());
+            let input = if index == 0 { x } else { Mat::new(&front[..rows * width], rows, width)? };
+            if index == last {
+                return l.layer.forward(&mut ctx, input, out);
+            }
+            let width = l.layer.out_dim();
+            l.layer.forward(&mut ctx, input, &mut MatMut::new(&mut back[..rows * width], rows, width)?)?;
+            std::mem::swap(&mut front, &mut back);
+        }
+        Ok(())
+    }
+
+    /// One pass that [`backward`](Plan::backward) can follow; the output stands in the workspace.
+    ///
+    /// # Errors
+    /// As for [`forward`](Plan::forward).
+    pub fn forward_train(&self, params: &[f32], x: Mat<'_>, pass: &Pass<'_>, ws: &mut Workspace) -> Result<(), Error> {
+        self.check_forward(params, x)?;
+        ws.fit_for_training(self, x.rows(), pass);
+        let rows = x.rows();
+        let (mut act, mut float, mut word) = (0, 0, 0);
+        for (index, l) in self.layers.iter().enumerate() {
+            let scratch = l.layer.scratch(rows, pass);
+            let mut ctx = Context {
+                pass,
+                params: &params[l.start..l.end],
+                floats: &mut ws.floats[float..float + scratch.floats],
+                words: &mut ws.words[word..word + scratch.words],
+                layer: index,
+            };
+            let (width_in, width) = (l.layer.in_dim(), l.layer.out_dim());
+            let (before, after) = ws.acts.split_at_mut(act);
+            let input = if index == 0 { x } else { Mat::new(&before[act - rows * width_in..], rows, width_in)? };
+            l.layer.forward(&mut ctx, input, &mut MatMut::new(&mut after[..rows * width], rows, width)?)?;
+            act += rows * width;
+            float += scratch.floats;
+            word += scratch.words;
+        }
+        ws.set_output(act - rows * self.out_dim(), rows, self.out_dim());
+        Ok(())
+    }
+
+    /// Adds the gradient of the parameters to `grads`, for the output gradient that the workspace holds
+    /// and the pass that [`forward_train`](Plan::forward_train) has just made with the same arguments.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for a gradient vector of the wrong length; else as for [`forward`](Plan::forward).
+    pub fn backward(
+        &self,
+        params: &[f32],
+        x: Mat<'_>,
+        pass: &Pass<'_>,
+        ws: &mut Workspace,
+        grads: &mut [f32],
+    ) -> Result<(), Error> {
+        self.check_forward(params, x)?;
+        check_len("backward grads", self.n_params, grads.len())?;
+        let rows = x.rows();
+        check_shape("backward pass", [ws.output().rows(), ws.output().cols()], [rows, self.out_dim()])?;
+        let (mut act, mut float, mut word) = ws.tape_ends(self, rows, pass);
+        let Workspace { acts, floats, words, d_out, other, .. } = ws;
+        let (mut dy, mut dx) = (d_out, other);
+        for (index, l) in self.layers.iter().enumerate().rev() {
+            let scratch = l.layer.scratch(rows, pass);
+            let (width_in, width) = (l.layer.in_dim(), l.layer.out_dim());
+            act -= rows * width;
+            float -= scratch.floats;
+            word -= scratch.words;
+            let mut ctx = Context {
+                pass,
+                params: &params[l.start..l.end],
+                floats: &mut floats[float..float + scratch.floats],
+                words: &mut words[word..word + scratch.words],
+                layer: index,
+            };
+            let (before, after) = acts.split_at(act);
+            let input = if index == 0 { x } else { Mat::new(&before[act - rows * width_in..], rows, width_in)? };
+            // Whoever stands in front has something to learn only if there are parameters there.
+            let wanted = l.start > 0;
+            let io = Backward {
+                x: input,
+                y: Mat::new(&after[..rows * width], rows, width)?,
+                dy: Mat::new(&dy[..rows * width], rows, width)?,
+                dx: wanted.then(|| MatMut::new(&mut dx[..rows * width_in], rows, width_in)).transpose()?,
+            };
+            l.layer.backward(&mut ctx, &mut grads[l.start..l.end], io)?;
+            if !wanted {
+                return Ok(());
+            }
+            std::mem::swap(&mut dy, &mut dx);
+        }
+        Ok(())
+    }
+
+    /// KL divergence of all layers, summed over weights, in nats.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for a parameter vector of the wrong length.
+    pub fn kl(&self, params: &[f32]) -> Result<f64, Error> {
+        check_len("kl params", self.n_params, params.len())?;
+        Ok(self.layers.iter().map(|l| l.layer.kl(&self.kl_at(l, params))).sum())
+    }
+
+    /// Returns [`kl`](Plan::kl) and adds `weight` times its gradient to `grads`.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for vectors of the wrong length.
+    pub fn kl_grad(&self, params: &[f32], weight: f32, grads: &mut [f32]) -> Result<f64, Error> {
+        check_len("kl_grad params", self.n_params, params.len())?;
+        check_len("kl_grad grads", self.n_params, grads.len())?;
+        let each = |l: &Placed| l.layer.kl_grad(&self.kl_at(l, params), weight, &mut grads[l.start..l.end]);
+        Ok(self.layers.iter().map(each).sum())
+    }
+
+    /// A report for each layer.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for a parameter vector of the wrong length.
+    pub fn report(&self, params: &[f32]) -> Result<Vec<LayerReport>, Error> {
+        check_len("report params", self.n_params, params.len())?;
+        Ok(self.layers.iter().map(|l| l.layer.report(&self.kl_at(l, params))).collect())
+    }
+
+    /// Name of the first layer that makes a non-finite value out of finite ones in this pass, for the
+    /// message when training has to stop.
+    ///
+    /// # Errors
+    /// As for [`forward`](Plan::forward).
+    pub fn first_non_finite_layer(
+        &self,
+        params: &[f32],
+        x: Mat<'_>,
+        pass: &Pass<'_>,
+        ws: &mut Workspace,
+    ) -> Result<Option<&str>, Error> {
+        self.forward_train(params, x, pass, ws)?;
+        let mut act = 0;
+        for l in &self.layers {
+            let n = x.rows() * l.layer.out_dim();
+            if kernels::first_non_finite(&ws.acts[act..act + n]).is_some() {
+                return Ok(Some(&l.name));
+            }
+            act += n;
+        }
+        Ok(None)
+    }
+
+    fn kl_at<'a>(&self, l: &Placed, params: &'a [f32]) -> KlAt<'a> {
+        let mask = l.masked_by.and_then(|m| self.layers[m].layer.keep_prob());
+        KlAt { params: &params[l.start..l.end], input_keep_prob: mask.unwrap_or(1.0) }
+    }
+
+    fn check_forward(&self, params: &[f32], x: Mat<'_>) -> Result<(), Error> {
+        check_len("forward params", self.n_params, params.len())?;
+        check_shape("forward x", [x.rows(), self.in_dim()], x.shape())
+    }
+}
+
+fn check_len(what: &str, expected: usize, got: usize) -> Result<(), Error> {
+    if expected == got { Ok(()) } else { Err(Error::Length { what: what.to_owned(), expected, got }) }
+}
+
+fn check_shape(what: &str, expected: [usize; 2], got: [usize; 2]) -> Result<(), Error> {
+    if expected == got { Ok(()) } else { Err(Error::Shape { what: what.to_owned(), expected, got }) }
+}

@@ -1,0 +1,385 @@
+//! The variational dense layer: a normal posterior over every weight and bias.
+
+use bdl_dist::{Normal, NoiseRng, kl_normal, kl_normal_grad, raw_scale, reparameterize};
+use bdl_tensor::{Mat, MatMut, Store, kernels, math, matmul, matmul_nt, matmul_tn};
+use serde::{Deserialize, Serialize};
+
+use crate::dense::{affine, affine_backward, check_dims, check_positive, init_he, split_weights};
+use crate::layer::{Backward, Context, KlAt, Layer, LayerReport, Scratch};
+use crate::{Block, Draw, Error, Pass, Prior, Role, codec, prior};
+
+/// A dense layer whose weights and biases have independent normal posteriors.
+///
+/// ```text
+/// q(w) = N(mu, sigma²),  sigma = softplus(rho)
+/// one draw per pass:  w = mu + sigma·eps,  y = x·w + b                      eps ~ N(0, 1) per weight
+/// one draw per row:   y_j = m_j + √v_j·eps_j                                eps ~ N(0, 1) per row and unit
+///                     m_j = Σ_i x_i mu_ij + mu_b,j    v_j = Σ_i x_i² sigma_ij² + sigma_b,j²
+/// ```
+///
+/// The second, local reparameterization, gives each row the exact marginal distribution of its
+/// pre-activations, independent of the other rows. A unit of variance 0 has gradient 0 through `√v`.
+///
+/// # References
+/// Blundell et al. 2015, *Weight uncertainty in neural networks*; Kingma, Salimans & Welling 2015,
+/// *Variational dropout and the local reparameterization trick*, §2.2; `docs/math.md#local-reparameterization`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct VariationalDense {
+    in_dim: usize,
+    out_dim: usize,
+    prior: Prior,
+    init_sigma: f64,
+    priors: (Normal, Normal),
+}
+
+/// The form in which a file holds a [`VariationalDense`]; frozen.
+#[derive(Serialize, Deserialize)]
+struct V1 {
+    in_dim: u64,
+    out_dim: u64,
+    prior: prior::V1,
+    init_sigma: f64,
+}
+
+/// Where a layer draws: weights, biases, or pre-activations.
+const SITE_WEIGHT: u64 = 0;
+const SITE_BIAS: u64 = 1;
+const SITE_ROW: u64 = 2;
+
+impl VariationalDense {
+    pub(crate) const KIND: &'static str = "variational-dense";
+
+    /// The layer with a prior, its posterior initialized around He weights with a standard deviation of
+    /// `0.1/√in_dim`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a width of 0 or a prior whose scale is not finite and > 0.
+    pub fn new(in_dim: usize, out_dim: usize, prior: Prior) -> Result<Self, Error> {
+        check_dims(Self::KIND, in_dim, out_dim)?;
+        prior.check(Self::KIND)?;
+        let init_sigma = 0.1 / (in_dim as f64).sqrt();
+        Ok(Self { in_dim, out_dim, prior, init_sigma, priors: prior.of_weight_and_bias(in_dim)? })
+    }
+
+    /// The same with another initial standard deviation of the posterior.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] unless it is finite and > 0.
+    pub fn with_init_sigma(self, init_sigma: f64) -> Result<Self, Error> {
+        check_positive(Self::KIND, "init_sigma", init_sigma)?;
+        Ok(Self { init_sigma, ..self })
+    }
+
+    pub(crate) fn build(config: &[u8]) -> Result<Box<dyn Layer>, Error> {
+        let v: V1 = codec::decode("layer variational-dense", config)?;
+        let layer = Self::new(v.in_dim as usize, v.out_dim as usize, v.prior.into())?;
+        Ok(Box::new(layer.with_init_sigma(v.init_sigma)?))
+    }
+
+    fn weights(&self) -> usize {
+        self.in_dim * self.out_dim
+    }
+
+    fn split<'a>(&self, params: &'a [f32]) -> Params<'a> {
+        let (weight_mu, rest) = params.split_at(self.weights());
+        let (weight_rho, rest) = rest.split_at(self.weights());
+        let (bias_mu, bias_rho) = rest.split_at(self.out_dim);
+        Params { weight_mu, weight_rho, bias_mu, bias_rho }
+    }
+
+    fn split_grads<'a>(&self, grads: &'a mut [f32]) -> Grads<'a> {
+        let (weight_mu, rest) = grads.split_at_mut(self.weights());
+        let (weight_rho, rest) = rest.split_at_mut(self.weights());
+        let (bias_mu, bias_rho) = rest.split_at_mut(self.out_dim);
+        Grads { weight_mu, weight_rho, bias_mu, bias_rho }
+    }
+
+    fn as_weight<'a>(&self, data: &'a [f32]) -> Result<Mat<'a>, Error> {
+        Ok(Mat::new(data, self.in_dim, self.out_dim)?)
+    }
+
+    /// Scratch under one draw per pass: the drawn weights and biases, the eps they were drawn with, and the
+    /// gradient of what was drawn.
+    fn shared<'a>(&self, floats: &'a mut [f32]) -> Shared<'a> {
+        let n = self.weights() + self.out_dim;
+        let (drawn, rest) = floats.split_at_mut(n);
+        let (eps, d_drawn) = rest.split_at_mut(n);
+        Shared { drawn, eps, d_drawn }
+    }
+
+    fn forward_shared(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {
+        let p = self.split(ctx.params);
+        let sites = [SITE_WEIGHT, SITE_BIAS].map(|site| ctx.site(site, Draw::Pass));
+        let Shared { drawn, eps, .. } = self.shared(ctx.floats);
+        let (eps_w, eps_b) = eps.split_at_mut(self.weights());
+        let (drawn_w, drawn_b) = drawn.split_at_mut(self.weights());
+        if let [Some(weight), Some(bias)] = sites {
+            weight.normals(self.weights(), eps_w);
+            bias.normals(self.out_dim, eps_b);
+        }
+        reparameterize(p.weight_mu, p.weight_rho, eps_w, drawn_w)?;
+        reparameterize(p.bias_mu, p.bias_rho, eps_b, drawn_b)?;
+        let (weight, bias) = split_weights(&ctx.floats[..self.weights() + self.out_dim], self.in_dim, self.out_dim);
+        affine(ctx.pass, x, weight, bias, y)
+    }
+
+    fn backward_shared(&self, ctx: &mut Context<'_>, grads: &mut [f32], io: Backward<'_>) -> Result<(), Error> {
+        let p = self.split(ctx.params);
+        let Shared { drawn, eps, d_drawn } = self.shared(ctx.floats);
+        d_drawn.fill(0.0);
+        let (d_weight, d_bias) = d_drawn.split_at_mut(self.weights());
+        let weight = Mat::new(&drawn[..self.weights()], self.in_dim, self.out_dim)?;
+        affine_backward(ctx.pass, weight, d_weight, d_bias, io)?;
+        let g = self.split_grads(grads);
+        let (eps_w, eps_b) = eps.split_at(self.weights());
+        shared_grads(d_weight, eps_w, p.weight_rho, g.weight_mu, g.weight_rho);
+        shared_grads(d_bias, eps_b, p.bias_rho, g.bias_mu, g.bias_rho);
+        Ok(())
+    }
+
+    /// Scratch under one draw per row.
+    fn local<'a>(&self, rows: usize, floats: &'a mut [f32]) -> Local<'a> {
+        let (weight_var, rest) = floats.split_at_mut(self.weights());
+        let (bias_var, rest) = rest.split_at_mut(self.out_dim);
+        let (d_weight_var, rest) = rest.split_at_mut(self.weights());
+        let (d_bias_var, rest) = rest.split_at_mut(self.out_dim);
+        let (x2, rest) = rest.split_at_mut(rows * self.in_dim);
+        let (var, eps) = rest.split_at_mut(rows * self.out_dim);
+        Local { weight_var, bias_var, d_weight_var, d_bias_var, x2, var, eps }
+    }
+
+    fn forward_local(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {
+        let (rows, p) = (x.rows(), self.split(ctx.params));
+        let (pool, site) = (ctx.pass.pool(), ctx.site(SITE_ROW, Draw::Row));
+        let l = self.local(rows, ctx.floats);
+        variances(p.weight_rho, l.weight_var);
+        variances(p.bias_rho, l.bias_var);
+        kernels::square(x.data(), l.x2);
+        let x2 = Mat::new(l.x2, rows, self.in_dim)?;
+        let mut var = MatMut::new(l.var, rows, self.out_dim)?;
+        matmul(pool, x2, self.as_weight(l.weight_var)?, Store::Overwrite, &mut var)?;
+        kernels::add_bias_rows(l.bias_var, &mut var);
+        if let Some(site) = site {
+            site.normals(self.out_dim, l.eps);
+        }
+        matmul(pool, x, self.as_weight(p.weight_mu)?, Store::Overwrite, y)?;
+        kernels::add_bias_rows(p.bias_mu, y);
+        add_noise(l.var, l.eps, y.data_mut());
+        Ok(())
+    }
+
+    fn backward_local(&self, ctx: &mut Context<'_>, grads: &mut [f32], io: Backward<'_>) -> Result<(), Error> {
+        let (rows, p) = (io.x.rows(), self.split(ctx.params));
+        let pool = ctx.pass.pool();
+        let l = self.local(rows, ctx.floats);
+        let g = self.split_grads(grads);
+        variance_grads(io.dy.data(), l.eps, l.var);
+        let d_var = Mat::new(l.var, rows, self.out_dim)?;
+        let x2 = Mat::new(l.x2, rows, self.in_dim)?;
+        let mut d_weight_var = MatMut::new(l.d_weight_var, self.in_dim, self.out_dim)?;
+        matmul_tn(pool, x2, d_var, Store::Overwrite, &mut d_weight_var)?;
+        l.d_bias_var.fill(0.0);
+        kernels::col_sums_add(d_var, l.d_bias_var);
+        local_scale_grads(l.d_weight_var, p.weight_rho, g.weight_rho);
+        local_scale_grads(l.d_bias_var, p.bias_rho, g.bias_rho);
+        let mut d_mu = MatMut::new(g.weight_mu, self.in_dim, self.out_dim)?;
+        matmul_tn(pool, io.x, io.dy, Store::Add, &mut d_mu)?;
+        kernels::col_sums_add(io.dy, g.bias_mu);
+        if let Some(mut dx) = io.dx {
+            // dx = dy·muᵀ + 2x ⊙ (dv·(sigma²)ᵀ)
+            let mut d_x2 = MatMut::new(l.x2, rows, self.in_dim)?;
+            matmul_nt(pool, d_var, self.as_weight(l.weight_var)?, Store::Overwrite, &mut d_x2)?;
+            matmul_nt(pool, io.dy, self.as_weight(p.weight_mu)?, Store::Overwrite, &mut dx)?;
+            for ((dx, &d_x2), &x) in dx.data_mut().iter_mut().zip(&*l.x2).zip(io.x.data()) {
+                *dx += 2.0 * x * d_x2;
+            }
+        }
+        Ok(())
+    }
+
+    fn kl_parts(&self, params: &[f32]) -> Result<f64, Error> {
+        let p = self.split(params);
+        Ok(kl_normal(p.weight_mu, p.weight_rho, &self.priors.0)? + kl_normal(p.bias_mu, p.bias_rho, &self.priors.1)?)
+    }
+}
+
+struct Params<'a> {
+    weight_mu: &'a [f32],
+    weight_rho: &'a [f32],
+    bias_mu: &'a [f32],
+    bias_rho: &'a [f32],
+}
+
+struct Grads<'a> {
+    weight_mu: &'a mut [f32],
+    weight_rho: &'a mut [f32],
+    bias_mu: &'a mut [f32],
+    bias_rho: &'a mut [f32],
+}
+
+struct Shared<'a> {
+    drawn: &'a mut [f32],
+    eps: &'a mut [f32],
+    d_drawn: &'a mut [f32],
+}
+
+struct Local<'a> {
+    weight_var: &'a mut [f32],
+    bias_var: &'a mut [f32],
+    d_weight_var: &'a mut [f32],
+    d_bias_var: &'a mut [f32],
+    x2: &'a mut [f32],
+    var: &'a mut [f32],
+    eps: &'a mut [f32],
+}
+
+/// `d_mu += dw`, `d_rho += dw·eps·sigmoid(rho)`.
+fn shared_grads(dw: &[f32], eps: &[f32], rho: &[f32], d_mu: &mut [f32], d_rho: &mut [f32]) {
+    kernels::axpy(1.0, dw, d_mu);
+    for (((d_rho, &dw), &eps), &rho) in d_rho.iter_mut().zip(dw).zip(eps).zip(rho) {
+        *d_rho += dw * eps * math::sigmoid(rho);
+    }
+}
+
+/// `out = softplus(rho)²`.
+fn variances(rho: &[f32], out: &mut [f32]) {
+    for (out, &rho) in out.iter_mut().zip(rho) {
+        let sigma = math::softplus(rho);
+        *out = sigma * sigma;
+    }
+}
+
+/// `y += √var·eps`.
+fn add_noise(var: &[f32], eps: &[f32], y: &mut [f32]) {
+    for ((y, &var), &eps) in y.iter_mut().zip(var).zip(eps) {
+        *y += var.sqrt() * eps;
+    }
+}
+
+/// Replaces each variance v by `∂L/∂v = dy·eps/(2√v)`, 0 where v = 0.
+fn variance_grads(dy: &[f32], eps: &[f32], var: &mut [f32]) {
+    for ((var, &dy), &eps) in var.iter_mut().zip(dy).zip(eps) {
+        *var = if *var > 0.0 { 0.5 * dy * eps / var.sqrt() } else { 0.0 };
+    }
+}
+
+/// `d_rho += ∂L/∂sigma²·2 sigma·sigmoid(rho)`.
+fn local_scale_grads(d_var: &[f32], rho: &[f32], d_rho: &mut [f32]) {
+    for ((d_rho, &d_var), &rho) in d_rho.iter_mut().zip(d_var).zip(rho) {
+        *d_rho += d_var * 2.0 * math::softplus(rho) * math::sigmoid(rho);
+    }
+}
+
+impl Layer for VariationalDense {
+    fn kind(&self) -> &str {
+        Self::KIND
+    }
+
+    fn config(&self) -> Result<Vec<u8>, Error> {
+        let v = V1 {
+            in_dim: self.in_dim as u64,
+            out_dim: self.out_dim as u64,
+            prior: self.prior.into(),
+            init_sigma: self.init_sigma,
+        };
+        codec::encode("layer variational-dense", &v)
+    }
+
+    fn in_dim(&self) -> usize {
+        self.in_dim
+    }
+
+    fn out_dim(&self) -> usize {
+        self.out_dim
+    }
+
+    fn blocks(&self) -> Vec<Block> {
+        let (weight, bias) = ([self.in_dim, self.out_dim], [self.out_dim]);
+        vec![
+            Block::new("weight.mu", &weight, Role::Mean),
+            Block::new("weight.rho", &weight, Role::RawScale),
+            Block::new("bias.mu", &bias, Role::Mean),
+            Block::new("bias.rho", &bias, Role::RawScale),
+        ]
+    }
+
+    fn init(&self, params: &mut [f32], rng: &mut NoiseRng) {
+        let g = self.split_grads(params);
+        init_he(g.weight_mu, self.in_dim, rng);
+        g.bias_mu.fill(0.0);
+        g.weight_rho.fill(raw_scale(self.init_sigma));
+        g.bias_rho.fill(raw_scale(self.init_sigma));
+    }
+
+    fn is_random(&self) -> bool {
+        true
+    }
+
+    fn scratch(&self, rows: usize, pass: &Pass<'_>) -> Scratch {
+        let n = self.weights() + self.out_dim;
+        let floats = match pass.weight_draw() {
+            Draw::Mean => 0,
+            Draw::Pass => 3 * n,
+            Draw::Row => 2 * n + rows * (self.in_dim + 2 * self.out_dim),
+        };
+        Scratch { floats, words: 0 }
+    }
+
+    fn forward(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {
+        match ctx.pass.weight_draw() {
+            Draw::Pass => self.forward_shared(ctx, x, y),
+            Draw::Row => self.forward_local(ctx, x, y),
+            Draw::Mean => {
+                let p = self.split(ctx.params);
+                affine(ctx.pass, x, self.as_weight(p.weight_mu)?, p.bias_mu, y)
+            }
+        }
+    }
+
+    fn backward(&self, ctx: &mut Context<'_>, grads: &mut [f32], io: Backward<'_>) -> Result<(), Error> {
+        match ctx.pass.weight_draw() {
+            Draw::Pass => self.backward_shared(ctx, grads, io),
+            Draw::Row => self.backward_local(ctx, grads, io),
+            Draw::Mean => {
+                let (p, g) = (self.split(ctx.params), self.split_grads(grads));
+                affine_backward(ctx.pass, self.as_weight(p.weight_mu)?, g.weight_mu, g.bias_mu, io)
+            }
+        }
+    }
+
+    fn kl(&self, at: &KlAt<'_>) -> f64 {
+        self.kl_parts(at.params).unwrap_or(f64::NAN)
+    }
+
+    fn kl_grad(&self, at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
+        let (p, g) = (self.split(at.params), self.split_grads(grads));
+        let of_weight = kl_normal_grad(p.weight_mu, p.weight_rho, &self.priors.0, weight, g.weight_mu, g.weight_rho);
+        let of_bias = kl_normal_grad(p.bias_mu, p.bias_rho, &self.priors.1, weight, g.bias_mu, g.bias_rho);
+        of_weight.unwrap_or(f64::NAN) + of_bias.unwrap_or(f64::NAN)
+    }
+
+    fn report(&self, at: &KlAt<'_>) -> LayerReport {
+        let p = self.split(at.params);
+        let prior = &self.priors.0;
+        let weights = p.weight_mu.iter().zip(p.weight_rho);
+        let mut snr: Vec<f32> = weights.clone().map(|(mu, &rho)| mu.abs() / math::softplus(rho)).collect();
+        let share = |count: usize| Some(count as f64 / snr.len() as f64);
+        let at_prior = weights.filter(|(mu, rho)| kl_one(**mu, **rho, prior) < 0.01).count();
+        let point = 1e-6 * prior.std_dev();
+        let collapsed = p.weight_rho.iter().filter(|&&rho| f64::from(math::softplus(rho)) < point).count();
+        let (at_prior, collapsed) = (share(at_prior), share(collapsed));
+        let middle = snr.len() / 2;
+        let median = *snr.select_nth_unstable_by(middle, f32::total_cmp).1;
+        LayerReport {
+            kl: self.kl(at),
+            snr_median: Some(f64::from(median)),
+            at_prior,
+            collapsed,
+            ..LayerReport::default()
+        }
+    }
+}
+
+fn kl_one(mu: f32, rho: f32, prior: &Normal) -> f64 {
+    kl_normal(&[mu], &[rho], prior).unwrap_or(f64::NAN)
+}

@@ -1,0 +1,89 @@
+//! The workspace: all memory that a pass needs, owned by the caller and used again and again.
+
+use bdl_tensor::{Mat, MatMut};
+
+use crate::{Pass, Plan};
+
+/// Memory for passes through a [`Plan`]. It grows to the largest pass it has seen and then stays.
+///
+/// One workspace serves one thread at a time; plans and parameters are shared.
+#[derive(Debug, Default)]
+pub struct Workspace {
+    /// Training: the outputs of all layers, one behind the other. Prediction: one layer's output.
+    pub(crate) acts: Vec<f32>,
+    /// The other of two buffers that change places from layer to layer.
+    pub(crate) other: Vec<f32>,
+    pub(crate) d_out: Vec<f32>,
+    pub(crate) floats: Vec<f32>,
+    pub(crate) words: Vec<u64>,
+    output: [usize; 3],
+}
+
+impl Workspace {
+    /// An empty workspace.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The output `[rows, out_dim]` of the last [`Plan::forward_train`].
+    #[must_use]
+    pub fn output(&self) -> Mat<'_> {
+        let [start, rows, cols] = self.output;
+        view(&self.acts[start..start + rows * cols], rows, cols)
+    }
+
+    /// The same output, and the place for its gradient, which [`Plan::backward`] reads.
+    #[must_use]
+    pub fn output_and_grad(&mut self) -> (Mat<'_>, MatMut<'_>) {
+        let [start, rows, cols] = self.output;
+        let n = rows * cols;
+        let grad = MatMut::new(&mut self.d_out[..n], rows, cols);
+        (view(&self.acts[start..start + n], rows, cols), grad.unwrap_or_else(|_| unreachable!("cut to its length")))
+    }
+
+    pub(crate) fn set_output(&mut self, start: usize, rows: usize, cols: usize) {
+        self.output = [start, rows, cols];
+    }
+
+    pub(crate) fn fit_for_prediction(&mut self, plan: &Plan, rows: usize, pass: &Pass<'_>) {
+        let mut need = (0, 0, 0);
+        for (_, layer) in plan.layers() {
+            let scratch = layer.scratch(rows, pass);
+            need = (need.0.max(layer.out_dim()), need.1.max(scratch.floats), need.2.max(scratch.words));
+        }
+        grow(&mut self.acts, rows * need.0);
+        grow(&mut self.other, rows * need.0);
+        grow(&mut self.floats, need.1);
+        grow(&mut self.words, need.2);
+        self.output = [0; 3];
+    }
+
+    pub(crate) fn fit_for_training(&mut self, plan: &Plan, rows: usize, pass: &Pass<'_>) {
+        let (acts, floats, words) = self.tape_ends(plan, rows, pass);
+        let widest = plan.layers().map(|(_, l)| l.out_dim().max(l.in_dim())).max().unwrap_or(0);
+        grow(&mut self.acts, acts);
+        grow(&mut self.other, rows * widest);
+        grow(&mut self.d_out, rows * widest);
+        grow(&mut self.floats, floats);
+        grow(&mut self.words, words);
+    }
+
+    /// Where activations, floats and words of a training pass end.
+    pub(crate) fn tape_ends(&self, plan: &Plan, rows: usize, pass: &Pass<'_>) -> (usize, usize, usize) {
+        plan.layers().fold((0, 0, 0), |(acts, floats, words), (_, layer)| {
+            let scratch = layer.scratch(rows, pass);
+            (acts + rows * layer.out_dim(), floats + scratch.floats, words + scratch.words)
+        })
+    }
+}
+
+fn view(data: &[f32], rows: usize, cols: usize) -> Mat<'_> {
+    Mat::new(data, rows, cols).unwrap_or_else(|_| unreachable!("cut to its length"))
+}
+
+fn grow<T: Clone + Default>(buffer: &mut Vec<T>, len: usize) {
+    if buffer.len() < len {
+        buffer.resize(len, T::default());
+    }
+}

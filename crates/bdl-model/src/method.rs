@@ -1,0 +1,154 @@
+//! From a method and a few settings to a network with its likelihood.
+
+use bdl_infer::{Bnn, Categorical, Gaussian, Heteroscedastic, Likelihood, NoiseSd};
+use bdl_layers::{Activation, ActivationLayer, Dense, Dropout, Layer, Plan, Prior, VariationalDense};
+
+use crate::Error;
+
+/// How the weights are treated.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Method {
+    /// One value per weight: a point estimate under a Gaussian prior.
+    Deterministic,
+    /// Dropout on inputs and hidden layers, kept on at prediction (Gal & Ghahramani 2016).
+    #[default]
+    McDropout,
+    /// Independent normal posteriors over all weights (Blundell et al. 2015).
+    MeanField,
+}
+
+impl Method {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Deterministic, Self::McDropout, Self::MeanField];
+
+    /// Its name, as on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Deterministic => "deterministic",
+            Self::McDropout => "mc-dropout",
+            Self::MeanField => "mean-field",
+        }
+    }
+
+    /// The method of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|m| m.name() == name)
+    }
+}
+
+/// What stands between the network's output and the target.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Noise {
+    /// Gaussian with one learned standard deviation for all rows.
+    Learned,
+    /// Gaussian with a known standard deviation, in the target's own units.
+    Fixed(f64),
+    /// Gaussian with a standard deviation that the network puts out for each row.
+    Heteroscedastic,
+}
+
+/// What the network is to predict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outputs {
+    /// A number.
+    Real,
+    /// One of so many classes.
+    Classes(usize),
+}
+
+/// The settings of a network.
+///
+/// | name | default | range | meaning |
+/// |---|---|---|---|
+/// | `method` | mc-dropout | | how the weights are treated |
+/// | `noise` | learned | | the likelihood of a real target |
+/// | `hidden` | 50 | each ≥ 1 | widths of the hidden layers |
+/// | `activation` | relu | | behind each hidden layer |
+/// | `drop_prob` | 0.05 | `[0, 1)` | of inputs and hidden units, mc-dropout only |
+/// | `length_scale` | 1 | > 0 | weights of deterministic and mc-dropout have prior N(0, 1/length_scale²) |
+/// | `prior` | N(0, 1/in_dim) | > 0 | of the weights of mean-field |
+#[derive(Clone, Debug, PartialEq)]
+pub struct Architecture {
+    /// How the weights are treated.
+    pub method: Method,
+    /// The likelihood of a real target.
+    pub noise: Noise,
+    /// Widths of the hidden layers.
+    pub hidden: Vec<usize>,
+    /// Activation behind each hidden layer.
+    pub activation: Activation,
+    /// Probability that a unit is dropped.
+    pub drop_prob: f64,
+    /// Length scale of the prior of deterministic and mc-dropout weights.
+    pub length_scale: f64,
+    /// Prior of mean-field weights.
+    pub prior: Prior,
+}
+
+impl Default for Architecture {
+    fn default() -> Self {
+        Self {
+            method: Method::default(),
+            noise: Noise::Learned,
+            hidden: vec![50],
+            activation: Activation::Relu,
+            drop_prob: 0.05,
+            length_scale: 1.0,
+            prior: Prior::FanIn(1.0),
+        }
+    }
+}
+
+/// Initial standard deviation of a learned noise, in standard deviations of the target.
+const INIT_NOISE: f64 = 0.5;
+
+impl Architecture {
+    /// The network for `in_dim` inputs. `target_sd` is the standard deviation by which a real target was
+    /// divided.
+    ///
+    /// # Errors
+    /// For a setting outside its range, named.
+    pub fn build(&self, in_dim: usize, outputs: Outputs, target_sd: f64) -> Result<Bnn, Error> {
+        let likelihood = self.likelihood(outputs, target_sd)?;
+        let mut layers: Vec<Box<dyn Layer>> = Vec::new();
+        let mut width = in_dim;
+        for &hidden in &self.hidden {
+            self.push_dense(&mut layers, width, hidden)?;
+            layers.push(Box::new(ActivationLayer::new(self.activation, hidden)?));
+            width = hidden;
+        }
+        self.push_dense(&mut layers, width, likelihood.outputs())?;
+        Ok(Bnn::new(Plan::new(layers)?, likelihood)?)
+    }
+
+    fn push_dense(
+        &self,
+        layers: &mut Vec<Box<dyn Layer>>,
+        in_dim: usize,
+        out_dim: usize,
+    ) -> Result<(), Error> {
+        if self.method == Method::McDropout {
+            layers.push(Box::new(Dropout::new(in_dim, self.drop_prob)?));
+        }
+        layers.push(match self.method {
+            Method::MeanField => Box::new(VariationalDense::new(in_dim, out_dim, self.prior)?),
+            _ => Box::new(Dense::new(in_dim, out_dim)?.with_length_scale(self.length_scale)?),
+        });
+        Ok(())
+    }
+
+    fn likelihood(&self, outputs: Outputs, target_sd: f64) -> Result<Box<dyn Likelihood>, Error> {
+        Ok(match (outputs, self.noise) {
+            (Outputs::Classes(classes), _) => Box::new(Categorical::new(classes)?),
+            (Outputs::Real, Noise::Learned) => {
+                Box::new(Gaussian::new(NoiseSd::Learned { init: INIT_NOISE })?)
+            }
+            (Outputs::Real, Noise::Fixed(sd)) => Box::new(Gaussian::new(NoiseSd::Fixed(sd / target_sd))?),
+            (Outputs::Real, Noise::Heteroscedastic) => Box::new(Heteroscedastic::new()),
+        })
+    }
+}

@@ -1,0 +1,271 @@
+//! What a model knows of its data: columns, levels, means and standard deviations.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::levels::LevelIndex;
+use crate::select::{MissingPolicy, SelectOptions, Selection, Task};
+use crate::table::Table;
+
+/// What a model knows of its data; plain data, ready to be stored.
+///
+/// Numbers are standardized with the mean and the *population* standard deviation (divided by the number of
+/// values, not by one less) of the training rows, in `f64`:
+///
+/// ```text
+/// z = (x − mean) / std
+/// ```
+///
+/// # Examples
+///
+/// ```
+/// use bdl_model::{RowReader, Schema, SelectOptions, Table, Task};
+///
+/// let text = "x,colour,y\n1,red,0.5\n3,blue,1.5\n2,red,2.5\n";
+/// let table = Table::from_reader(RowReader::from_reader("data.csv", text.as_bytes(), None)?)?;
+/// let schema = Schema::infer(&table, &SelectOptions { target: "y".into(), ..Default::default() })?;
+/// assert_eq!(schema.task(), Task::Regression);
+/// assert_eq!(schema.width(), 3); // x, colour=blue, colour=red
+/// # Ok::<(), bdl_model::Error>(())
+/// ```
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Schema {
+    /// Features, in the order in which they are encoded.
+    pub features: Vec<Feature>,
+    /// The target.
+    pub target: Target,
+    /// What is done about missing cells.
+    pub missing: MissingPolicy,
+}
+
+/// A column to predict from.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Feature {
+    /// The column's name.
+    pub name: String,
+    /// What it holds, and what of it was seen in training.
+    pub kind: FeatureKind,
+}
+
+/// What a feature holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum FeatureKind {
+    /// Numbers.
+    Numeric {
+        /// Mean of the training rows; stands in for a missing cell under [`MissingPolicy::Impute`].
+        mean: f64,
+        /// Population standard deviation of the training rows, or 1 if they are all alike.
+        std: f64,
+    },
+    /// Categories.
+    Categorical {
+        /// Sorted: as numbers if all are numbers, else as text.
+        levels: Vec<String>,
+        /// Position of the most frequent level of the training rows, the first of equals; stands in for a
+        /// missing cell under [`MissingPolicy::Impute`].
+        most_frequent: u32,
+    },
+}
+
+/// The column to predict.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Target {
+    /// The column's name.
+    pub name: String,
+    /// What it holds.
+    pub kind: TargetKind,
+}
+
+/// What the target holds.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum TargetKind {
+    /// A real number.
+    Real {
+        /// Mean of the training rows.
+        mean: f64,
+        /// Population standard deviation of the training rows.
+        std: f64,
+    },
+    /// One of several classes.
+    Class {
+        /// Sorted: as numbers if all are numbers, else as text.
+        names: Vec<String>,
+    },
+}
+
+impl Schema {
+    /// The schema of a whole table: [`Selection::new`], then [`Schema::fit`] on all selected rows.
+    ///
+    /// # Errors
+    ///
+    /// As these two.
+    pub fn infer(table: &Table, options: &SelectOptions) -> Result<Schema, Error> {
+        let selection = Selection::new(table, options)?;
+        Schema::fit(table, &selection, &selection.rows)
+    }
+
+    /// The task.
+    #[must_use]
+    pub fn task(&self) -> Task {
+        match self.target.kind {
+            TargetKind::Real { .. } => Task::Regression,
+            TargetKind::Class { .. } => Task::Classification,
+        }
+    }
+
+    /// Length of an encoded row: one for each number, and one for each level of each categorical feature.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        self.features.iter().map(|feature| feature.kind.width()).sum()
+    }
+
+    /// Names of the classes; none in regression.
+    #[must_use]
+    pub fn class_names(&self) -> &[String] {
+        match &self.target.kind {
+            TargetKind::Real { .. } => &[],
+            TargetKind::Class { names } => names,
+        }
+    }
+
+    /// Finds the schema's columns in a header. Their order does not matter.
+    ///
+    /// # Errors
+    ///
+    /// If features are missing; all of them are named. `file` is for the message.
+    pub fn match_header(&self, file: &str, header: &[String]) -> Result<ColumnMap, Error> {
+        let find = |name: &String| header.iter().position(|column| column == name);
+        let found: Vec<Option<usize>> = self.features.iter().map(|feature| find(&feature.name)).collect();
+        let features: Vec<usize> = found.iter().copied().flatten().collect();
+        if features.len() < found.len() {
+            let lacking = self.features.iter().zip(&found).filter(|(_, at)| at.is_none());
+            let columns = lacking.map(|(feature, _)| feature.name.clone()).collect();
+            return Err(Error::MissingColumns { file: file.into(), columns });
+        }
+        let target = find(&self.target.name);
+        let ignored = (0..header.len()).filter(|c| !features.contains(c) && Some(*c) != target).collect();
+        Ok(ColumnMap { features, target, ignored })
+    }
+
+    /// Checks what a schema from elsewhere must hold.
+    ///
+    /// # Errors
+    ///
+    /// If a number is not finite, a standard deviation not positive, or levels empty or out of order.
+    pub fn validate(&self) -> Result<(), Error> {
+        let mut names: Vec<&String> = self.features.iter().map(|feature| &feature.name).collect();
+        names.push(&self.target.name);
+        names.sort();
+        if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
+            return Err(Error::column(pair[0], "must occur once, got it twice"));
+        }
+        for Feature { name, kind } in &self.features {
+            match kind {
+                FeatureKind::Numeric { mean, std } => check_moments(name, *mean, *std)?,
+                FeatureKind::Categorical { levels, most_frequent } => {
+                    check_levels(name, levels, 1)?;
+                    if *most_frequent as usize >= levels.len() {
+                        return Err(Error::column(name, "its most frequent level must be one of its levels"));
+                    }
+                }
+            }
+        }
+        match &self.target.kind {
+            TargetKind::Real { mean, std } => check_moments(&self.target.name, *mean, *std),
+            TargetKind::Class { names } => check_levels(&self.target.name, names, 2),
+        }
+    }
+}
+
+impl FeatureKind {
+    /// Length of the encoded feature.
+    #[must_use]
+    pub fn width(&self) -> usize {
+        match self {
+            FeatureKind::Numeric { .. } => 1,
+            FeatureKind::Categorical { levels, .. } => levels.len(),
+        }
+    }
+}
+
+impl TargetKind {
+    /// Mean and standard deviation of a real target, which is encoded as `(y − mean) / std`.
+    #[must_use]
+    pub fn moments(&self) -> Option<(f64, f64)> {
+        match *self {
+            TargetKind::Real { mean, std } => Some((mean, std)),
+            TargetKind::Class { .. } => None,
+        }
+    }
+
+    /// The value of a real target that is encoded as `z`: `mean + std·z`.
+    #[must_use]
+    pub fn decode_real(&self, z: f64) -> Option<f64> {
+        self.moments().map(|(mean, std)| mean + std * z)
+    }
+
+    /// The name of the class at position `class`.
+    #[must_use]
+    pub fn decode_class(&self, class: usize) -> Option<&str> {
+        match self {
+            TargetKind::Real { .. } => None,
+            TargetKind::Class { names } => names.get(class).map(String::as_str),
+        }
+    }
+}
+
+/// Where a schema's columns stand in a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ColumnMap {
+    /// Position of each feature, in the schema's order.
+    pub features: Vec<usize>,
+    /// Position of the target, if it is there.
+    pub target: Option<usize>,
+    /// Positions of the columns that the schema does not know.
+    pub ignored: Vec<usize>,
+}
+
+impl Error {
+    /// Of a schema that no training table can have made.
+    pub(crate) fn column(column: &str, what: &str) -> Error {
+        Error::Schema { what: format!("column {column:?} {what}") }
+    }
+}
+
+fn check_moments(name: &str, mean: f64, std: f64) -> Result<(), Error> {
+    match mean.is_finite() && std.is_finite() && std > 0.0 {
+        true => Ok(()),
+        false => {
+            Err(Error::column(name, &format!("must have a finite mean and std > 0, got {mean} and {std}")))
+        }
+    }
+}
+
+fn check_levels(name: &str, levels: &[String], at_least: usize) -> Result<(), Error> {
+    match levels.len() >= at_least && LevelIndex::new(levels).is_some() {
+        true => Ok(()),
+        false => Err(Error::column(name, &format!("must have at least {at_least} distinct levels in order"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_schema_from_elsewhere_is_checked() {
+        let kind = FeatureKind::Categorical { levels: vec!["b".into(), "a".into()], most_frequent: 0 };
+        let target = Target { name: "y".into(), kind: TargetKind::Real { mean: 0.0, std: 1.0 } };
+        let mut schema = Schema {
+            features: vec![Feature { name: "x".into(), kind }],
+            target,
+            missing: MissingPolicy::Error,
+        };
+        let message = |schema: &Schema| schema.validate().unwrap_err().to_string();
+        assert_eq!(message(&schema), "schema: column \"x\" must have at least 1 distinct levels in order");
+        schema.features[0].kind = FeatureKind::Numeric { mean: 0.0, std: 0.0 };
+        assert_eq!(message(&schema), "schema: column \"x\" must have a finite mean and std > 0, got 0 and 0");
+        schema.features[0] = Feature { name: "y".into(), kind: FeatureKind::Numeric { mean: 0.0, std: 1.0 } };
+        assert_eq!(message(&schema), "schema: column \"y\" must occur once, got it twice");
+    }
+}

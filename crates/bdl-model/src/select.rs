@@ -1,0 +1,281 @@
+//! Which columns and rows of a table a model is trained on, and for which task.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Error;
+use crate::levels::distinct;
+use crate::names::excerpt;
+use crate::table::{Cell, ColumnKind, Table, is_missing};
+
+/// The most levels of a categorical feature; a column with more is one of identifiers or free text.
+pub const MAX_LEVELS: usize = 255;
+
+/// The most classes of a target.
+pub const MAX_CLASSES: usize = 1000;
+
+/// The most distinct integers of a target that [`TaskChoice::Auto`] takes for classes.
+pub const AUTO_CLASSES: usize = 10;
+
+/// What a model predicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Task {
+    /// A real number.
+    Regression,
+    /// One of several classes.
+    Classification,
+}
+
+impl std::fmt::Display for Task {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(match self {
+            Task::Regression => "regression",
+            Task::Classification => "classification",
+        })
+    }
+}
+
+/// How the task is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum TaskChoice {
+    /// Classification if the target is text, is listed as categorical, or has integers only and at most
+    /// [`AUTO_CLASSES`] distinct ones; else regression.
+    #[default]
+    Auto,
+    /// This one.
+    Is(Task),
+}
+
+/// What is done about missing cells of the features and the target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub enum MissingPolicy {
+    /// They are an error.
+    #[default]
+    Error,
+    /// Training leaves out rows that have any; in prediction they are an error of the row.
+    Drop,
+    /// Features take the training rows' mean or most frequent level. A missing target is an error
+    /// nevertheless.
+    Impute,
+}
+
+/// What [`Selection::new`] is told.
+///
+/// | name | default | meaning |
+/// |---|---|---|
+/// | `target` | – | the column to predict |
+/// | `task` | `Auto` | regression or classification |
+/// | `ignore` | none | columns that are no features |
+/// | `categorical` | none | columns of numbers that are categories |
+/// | `missing` | `Error` | what is done about missing cells |
+#[derive(Debug, Clone, Default)]
+pub struct SelectOptions {
+    /// The column to predict.
+    pub target: String,
+    /// Regression or classification.
+    pub task: TaskChoice,
+    /// Columns that are no features.
+    pub ignore: Vec<String>,
+    /// Columns of numbers that are categories.
+    pub categorical: Vec<String>,
+    /// What is done about missing cells.
+    pub missing: MissingPolicy,
+}
+
+/// A column of a table and what it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SelectedColumn {
+    /// Its position in the table.
+    pub index: usize,
+    /// Its levels or classes in order, if it has them; `None` for numbers.
+    pub levels: Option<Vec<String>>,
+}
+
+/// The columns and rows of a table that a model is trained and validated on.
+///
+/// Levels and classes are those of all selected rows, so that a rare one that happens to be in the validation
+/// rows is known; means and standard deviations come later, from the training rows alone
+/// ([`Schema::fit`](crate::Schema::fit)).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// Features in the table's order.
+    pub features: Vec<SelectedColumn>,
+    /// The target.
+    pub target: SelectedColumn,
+    /// What to do about missing cells.
+    pub missing: MissingPolicy,
+    /// Positions of the rows, ascending.
+    pub rows: Vec<usize>,
+}
+
+impl Selection {
+    /// Chooses columns, task and rows.
+    ///
+    /// # Errors
+    ///
+    /// If an option names no column, if nothing is left to predict from, if a column is neither numbers nor
+    /// categories, if it has too many categories, or if missing cells are not allowed.
+    pub fn new(table: &Table, options: &SelectOptions) -> Result<Selection, Error> {
+        let target = table.column("--target", &options.target)?;
+        let ignore = columns(table, "--ignore", &options.ignore)?;
+        let categorical = columns(table, "--categorical", &options.categorical)?;
+        if ignore.contains(&target) {
+            return Err(Error::TargetIgnored { name: table.columns()[target].clone() });
+        }
+        let features: Vec<usize> =
+            (0..table.columns().len()).filter(|c| *c != target && !ignore.contains(c)).collect();
+        if features.is_empty() {
+            return Err(Error::NoFeatures { file: table.shared_file(), target: options.target.clone() });
+        }
+        let kinds = kinds(table, &features, &categorical)?;
+        let task = task(table, target, options.task, categorical.contains(&target))?;
+        let rows = rows(table, &features, target, options.missing)?;
+
+        let with_levels = |(&index, &kind): (&usize, &ColumnKind)| match kind {
+            ColumnKind::Numeric => Ok(SelectedColumn { index, levels: None }),
+            ColumnKind::Categorical => select_levels(table, index, &rows, MAX_LEVELS, FEATURE_HINT),
+        };
+        let features = features.iter().zip(&kinds).map(with_levels).collect::<Result<_, _>>()?;
+        let target = match task {
+            Task::Regression => SelectedColumn { index: target, levels: None },
+            Task::Classification => select_levels(table, target, &rows, MAX_CLASSES, TARGET_HINT)?,
+        };
+        Ok(Selection { features, target, missing: options.missing, rows })
+    }
+
+    /// The task.
+    #[must_use]
+    pub fn task(&self) -> Task {
+        if self.target.levels.is_some() { Task::Classification } else { Task::Regression }
+    }
+
+    /// How many rows of `table` were left out for their missing cells.
+    #[must_use]
+    pub fn dropped(&self, table: &Table) -> usize {
+        table.rows() - self.rows.len()
+    }
+}
+
+fn columns(table: &Table, flag: &'static str, names: &[String]) -> Result<Vec<usize>, Error> {
+    names.iter().map(|name| table.column(flag, name)).collect()
+}
+
+fn kinds(table: &Table, features: &[usize], categorical: &[usize]) -> Result<Vec<ColumnKind>, Error> {
+    let kind = |&column: &usize| match categorical.contains(&column) {
+        true => Ok(ColumnKind::Categorical),
+        false => table.kind(column),
+    };
+    features.iter().map(kind).collect()
+}
+
+fn task(table: &Table, target: usize, choice: TaskChoice, categorical: bool) -> Result<Task, Error> {
+    match choice {
+        TaskChoice::Is(Task::Regression) => {
+            let rows: Vec<usize> = (0..table.rows()).collect();
+            table.numbers(target, &rows).map(|_| Task::Regression)
+        }
+        TaskChoice::Is(Task::Classification) => Ok(Task::Classification),
+        TaskChoice::Auto if categorical || table.kind(target)? == ColumnKind::Categorical => {
+            Ok(Task::Classification)
+        }
+        TaskChoice::Auto if has_few_integers(table, target) => Ok(Task::Classification),
+        TaskChoice::Auto => Ok(Task::Regression),
+    }
+}
+
+fn has_few_integers(table: &Table, column: usize) -> bool {
+    let mut seen: Vec<f64> = Vec::with_capacity(AUTO_CLASSES + 1);
+    for row in 0..table.rows() {
+        let Cell::Number(x) = Cell::parse(table.cell(row, column)) else { continue };
+        if !seen.contains(&x) {
+            seen.push(x);
+        }
+        if x.fract() != 0.0 || seen.len() > AUTO_CLASSES {
+            return false;
+        }
+    }
+    true
+}
+
+/// The rows that the policy leaves.
+fn rows(
+    table: &Table,
+    features: &[usize],
+    target: usize,
+    policy: MissingPolicy,
+) -> Result<Vec<usize>, Error> {
+    let mut used = features.to_vec();
+    if policy != MissingPolicy::Impute {
+        used.push(target);
+        used.sort_unstable();
+    }
+    let gaps = |row: usize, columns: &[usize]| {
+        columns.iter().copied().find(|&c| is_missing(table.cell(row, c).trim()))
+    };
+    match policy {
+        MissingPolicy::Error => match (0..table.rows()).find_map(|row| gaps(row, &used).map(|c| (row, c))) {
+            Some((row, column)) => Err(missing(table, row, column, &used)),
+            None => Ok((0..table.rows()).collect()),
+        },
+        MissingPolicy::Drop => {
+            let kept: Vec<usize> = (0..table.rows()).filter(|&row| gaps(row, &used).is_none()).collect();
+            match kept.is_empty() {
+                true => Err(all_dropped(table, &used)),
+                false => Ok(kept),
+            }
+        }
+        MissingPolicy::Impute => match (0..table.rows()).find(|&row| gaps(row, &[target]).is_some()) {
+            Some(row) => Err(missing_target(table, row, target)),
+            None => Ok((0..table.rows()).collect()),
+        },
+    }
+}
+
+fn missing(table: &Table, row: usize, column: usize, used: &[usize]) -> Error {
+    Error::Missing {
+        place: table.place(row),
+        column: table.columns()[column].clone(),
+        value: excerpt(table.cell(row, column).trim()),
+        counts: missing_counts(table, used),
+    }
+}
+
+fn all_dropped(table: &Table, used: &[usize]) -> Error {
+    Error::AllDropped { file: table.shared_file(), rows: table.rows(), counts: missing_counts(table, used) }
+}
+
+fn missing_target(table: &Table, row: usize, target: usize) -> Error {
+    Error::MissingTarget {
+        place: table.place(row),
+        column: table.columns()[target].clone(),
+        value: excerpt(table.cell(row, target).trim()),
+    }
+}
+
+/// Missing cells of each column that has any.
+fn missing_counts(table: &Table, columns: &[usize]) -> Vec<(String, usize)> {
+    let count = |&c: &usize| (0..table.rows()).filter(|&row| is_missing(table.cell(row, c).trim())).count();
+    let counts = columns.iter().map(|c| (table.columns()[*c].clone(), count(c)));
+    counts.filter(|(_, n)| *n > 0).collect()
+}
+
+const FEATURE_HINT: &str = "if these are identifiers or free text, leave the column out with --ignore";
+const TARGET_HINT: &str = "a target of numbers is predicted by --task regression";
+
+fn select_levels(
+    table: &Table,
+    index: usize,
+    rows: &[usize],
+    limit: usize,
+    hint: &'static str,
+) -> Result<SelectedColumn, Error> {
+    let cells = rows.iter().map(|&row| table.cell(row, index).trim()).filter(|cell| !is_missing(cell));
+    let levels = distinct(cells);
+    match levels.len() {
+        0 => Err(table.empty_column(index, "the selected rows")),
+        got if got > limit => {
+            let column = table.columns()[index].clone();
+            Err(Error::TooManyLevels { file: table.shared_file(), column, limit, got, hint })
+        }
+        _ => Ok(SelectedColumn { index, levels: Some(levels) }),
+    }
+}

@@ -1,0 +1,88 @@
+//! From the target's cells to the numbers that a likelihood takes.
+
+use crate::chunk::Row;
+use crate::encode::Encoder;
+use crate::error::{Error, Place};
+use crate::names::excerpt;
+use crate::schema::{ColumnMap, Target};
+use crate::table::{Cell, Table, is_missing};
+
+/// The encoded targets of some rows.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Targets {
+    /// Standardized: `(y − mean) / std`.
+    Real(Vec<f32>),
+    /// Positions among the class names.
+    Class(Vec<u32>),
+}
+
+impl Encoder {
+    /// The encoded targets of `rows` of `table`.
+    ///
+    /// # Errors
+    ///
+    /// If the table has no target, or as [`Encoder::real_target`] and [`Encoder::class_target`].
+    pub fn encode_targets(&self, table: &Table, rows: &[usize], map: &ColumnMap) -> Result<Targets, Error> {
+        let no_target =
+            || Error::NoTarget { file: table.shared_file(), column: self.schema().target.name.clone() };
+        let column = map.target.ok_or_else(no_target)?;
+        let rows = rows.iter().map(|&row| table.row(row));
+        match self.classes() {
+            None => {
+                rows.map(|row| self.real_target(&row, column)).collect::<Result<_, _>>().map(Targets::Real)
+            }
+            Some(_) => {
+                rows.map(|row| self.class_target(&row, column)).collect::<Result<_, _>>().map(Targets::Class)
+            }
+        }
+    }
+
+    /// The standardized target in `column` of a row.
+    ///
+    /// # Errors
+    ///
+    /// If the cell is missing or is no number that fits, or if the target is a class.
+    pub fn real_target(&self, row: &Row<'_>, column: usize) -> Result<f32, Error> {
+        let Target { name, kind } = &self.schema().target;
+        let Some((mean, std)) = kind.moments() else { return Err(self.not("a real number")) };
+        let text = row.cell(column);
+        let place = || row.place();
+        match Cell::parse(text) {
+            Cell::Number(y) => match ((y - mean) / std) as f32 {
+                z if z.is_finite() => Ok(z),
+                _ => Err(Error::OutOfRange {
+                    place: place(),
+                    column: name.clone(),
+                    value: excerpt(text.trim()),
+                    mean,
+                }),
+            },
+            Cell::Missing => Err(missing_target(place(), name, text)),
+            _ => Err(Error::NotANumber { place: place(), column: name.clone(), value: excerpt(text.trim()) }),
+        }
+    }
+
+    /// The position of the class in `column` of a row.
+    ///
+    /// # Errors
+    ///
+    /// If the cell is missing or is no known class, or if the target is real.
+    pub fn class_target(&self, row: &Row<'_>, column: usize) -> Result<u32, Error> {
+        let Some(classes) = self.classes() else { return Err(self.not("a class")) };
+        let text = row.cell(column).trim();
+        let name = &self.schema().target.name;
+        match classes.find(text) {
+            Some(class) => Ok(class as u32),
+            None if is_missing(text) => Err(missing_target(row.place(), name, text)),
+            None => Err(Error::unknown_level(row.place(), name, text, self.schema().class_names())),
+        }
+    }
+
+    fn not(&self, what: &str) -> Error {
+        Error::column(&self.schema().target.name, &format!("must be {what}"))
+    }
+}
+
+fn missing_target(place: Place, column: &str, text: &str) -> Error {
+    Error::MissingTarget { place, column: column.to_owned(), value: excerpt(text.trim()) }
+}

@@ -1,0 +1,99 @@
+//! Reductions in `f64`, in an order that neither the instruction set nor the machine changes.
+
+use super::same_len;
+use crate::Mat;
+use crate::dispatch::dispatched;
+
+/// Partial sums: element i goes to lane `i % LANES`, and the lanes are added in order at the end.
+const LANES: usize = 8;
+
+/// `Σ f(a[i], b[i])` in lanes.
+#[inline(always)]
+fn lanes(a: &[f32], b: &[f32], f: impl Fn(f64, f64) -> f64) -> f64 {
+    let mut sums = [0.0; LANES];
+    let (mut a, mut b) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    for (a, b) in a.by_ref().zip(b.by_ref()) {
+        for i in 0..LANES {
+            sums[i] += f(f64::from(a[i]), f64::from(b[i]));
+        }
+    }
+    for ((s, &a), &b) in sums.iter_mut().zip(a.remainder()).zip(b.remainder()) {
+        *s += f(f64::from(a), f64::from(b));
+    }
+    sums.iter().sum()
+}
+
+/// Columns whose `f64` sums are held at a time.
+const TILE: usize = 128;
+
+/// Elements looked at before asking whether one of them is not finite.
+const SCAN: usize = 128;
+
+const EXPONENT: u32 = 0x7f80_0000;
+
+dispatched! {
+    /// `Σ x[i]`.
+    #[must_use]
+    pub fn sum_f64(x: &[f32]) -> f64 {
+        lanes(x, x, |x, _| x)
+    }
+
+    /// `Σ x[i]²`.
+    #[must_use]
+    pub fn sum_squares_f64(x: &[f32]) -> f64 {
+        lanes(x, x, |x, _| x * x)
+    }
+
+    /// `Σ a[i]·b[i]`; the products are exact.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    #[must_use]
+    pub fn dot_f64(a: &[f32], b: &[f32]) -> f64 {
+        same_len("dot_f64 b", a.len(), b.len());
+        lanes(a, b, |a, b| a * b)
+    }
+
+    /// `out[j] ← out[j] + Σ_i x[i, j]`: the gradient of a bias. The sum runs row after row in `f64` and is
+    /// rounded once.
+    ///
+    /// # Shapes
+    /// x `[m, n]`, out `[n]`.
+    ///
+    /// # Panics
+    /// If `out` is not as long as a row.
+    pub fn col_sums_add(x: Mat<'_>, out: &mut [f32]) {
+        same_len("col_sums_add out", x.cols(), out.len());
+        for (tile, out) in out.chunks_mut(TILE).enumerate() {
+            let columns = tile * TILE..tile * TILE + out.len();
+            let mut sums = [0.0; TILE];
+            for row in x.iter_rows() {
+                for (s, &x) in sums.iter_mut().zip(&row[columns.clone()]) {
+                    *s += f64::from(x);
+                }
+            }
+            for (o, s) in out.iter_mut().zip(sums) {
+                *o = (f64::from(*o) + s) as f32;
+            }
+        }
+    }
+
+    /// Where the first NaN or infinity is.
+    ///
+    /// ```
+    /// use bdl_tensor::kernels::first_non_finite;
+    /// assert_eq!(first_non_finite(&[1.0, f32::NAN, f32::INFINITY]), Some(1));
+    /// assert_eq!(first_non_finite(&[f32::MAX, 0.0]), None);
+    /// ```
+    #[must_use]
+    pub fn first_non_finite(x: &[f32]) -> Option<usize> {
+        let bad = |x: &f32| x.to_bits() & EXPONENT == EXPONENT;
+        for (i, chunk) in x.chunks(SCAN).enumerate() {
+            // Without an early exit, so that it vectorizes.
+            if chunk.iter().fold(false, |any, x| any | bad(x)) {
+                return chunk.iter().position(bad).map(|at| i * SCAN + at);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,204 @@
+//! `special` against values computed with 40 digits, and against its own identities.
+
+use std::f64::consts::LN_2;
+
+use bdl_tensor::special::*;
+
+#[track_caller]
+fn assert_table(name: &str, table: &[(f64, f64)], tol: f64, f: impl Fn(f64) -> f64) {
+    for &(x, want) in table {
+        let got = f(x);
+        let error = (got - want).abs() / want.abs().max(f64::MIN_POSITIVE);
+        assert!(error <= tol, "{name}({x:e}) = {got:e}, not {want:e}: {error:e}");
+    }
+}
+
+#[test]
+fn erf_is_accurate_to_1e_15() {
+    let table = [
+        (1e-10, 1.1283791670955126e-10),
+        (0.1, 0.1124629160182849),
+        (0.5, 0.5204998778130465),
+        (0.999, 0.8422852702064969),
+        (1.0, 0.8427007929497149),
+        (1.5, 0.9661051464753108),
+        (2.0, 0.9953222650189527),
+        (3.5, 0.9999992569016276),
+        (5.5, 0.9999999999999927),
+    ];
+    assert_table("erf", &table, 1e-15, erf);
+}
+
+#[test]
+fn erfc_is_accurate_far_into_the_tail() {
+    let table = [
+        (-3.0, 1.9999779095030015),
+        (-0.7, 1.6778011938374184),
+        (0.1, 0.887537083981715),
+        (0.49, 0.4883317388114769),
+        (0.5, 0.4795001221869535),
+        (0.9, 0.20309178757716786),
+        (1.0, 0.15729920705028513),
+        (2.0, 0.004677734981047266),
+        (3.75, 1.1372725656979665e-07),
+        (5.0, 1.537459794428035e-12),
+        (10.0, 2.088487583762545e-45),
+        (20.0, 5.395865611607901e-176),
+        (26.5, 2.2109076642637343e-307),
+    ];
+    assert_table("erfc", &table, 2e-15, erfc);
+}
+
+#[test]
+fn norm_cdf_is_accurate_far_into_the_tail() {
+    let table = [
+        (-38.0, 2.88542835e-316),
+        (-30.0, 4.906713927148187e-198),
+        (-10.0, 7.619853024160525e-24),
+        (-5.0, 2.866515718791939e-07),
+        (-2.5, 0.006209665325776135),
+        (-1.0, 0.15865525393145705),
+        (-0.25, 0.4012936743170763),
+        (0.0, 0.5),
+        (0.25, 0.5987063256829237),
+        (1.0, 0.8413447460685429),
+        (3.0, 0.9986501019683699),
+        (8.0, 0.9999999999999993),
+    ];
+    assert_table("norm_cdf", &table, 3e-15, norm_cdf);
+}
+
+#[test]
+fn ln_norm_cdf_is_stable() {
+    let table = [
+        (-10000.0, -50000010.12927891),
+        (-100.0, -5005.524208694205),
+        (-38.0, -726.5572160188201),
+        (-10.0, -53.23128515051247),
+        (-1.5, -2.7059444008238898),
+        (-1.0, -1.8410216450092636),
+        (-0.5, -1.1759117615936185),
+        (0.0, -LN_2),
+        (1.0, -0.17275377902344988),
+        (5.0, -2.866516129637636e-07),
+        (10.0, -7.619853024160525e-24),
+    ];
+    assert_table("ln_norm_cdf", &table, 2e-15, ln_norm_cdf);
+}
+
+#[test]
+fn norm_quantile_has_full_precision() {
+    let table = [
+        (5e-324, -38.467405617144344),
+        (1e-300, -37.0470962993612),
+        (1e-100, -21.273453560965326),
+        (1e-20, -9.262340089798407),
+        (1e-05, -4.264890793922825),
+        (0.01, -2.326347874040841),
+        (0.024, -1.9773684281819468),
+        (0.025, -1.9599639845400543),
+        (0.1, -1.2815515655446004),
+        (0.3, -0.5244005127080408),
+        (0.49, -0.025068908258711057),
+        (0.4999999, -2.5066282747031063e-07),
+    ];
+    assert_table("norm_quantile", &table, 4e-15, norm_quantile);
+}
+
+#[test]
+fn ln_gamma_follows_stirling() {
+    let table = [
+        (1e-10, 23.025850929882736),
+        (0.1, 2.252712651734206),
+        (0.5, 0.5723649429247001),
+        (1.5, -0.12078223763524522),
+        (2.5, 0.2846828704729192),
+        (3.0, LN_2),
+        (7.3, 7.147892523022248),
+        (9.99, 12.779315214350193),
+        (10.0, 12.801827480081469),
+        (25.0, 54.78472939811232),
+        (100.0, 359.1342053695754),
+        (1000000.0, 12815504.569147611),
+        (1e+100, 2.2925850929940456e+102),
+    ];
+    // One more than the value: relative where it is large, absolute at the zeros.
+    let shifted = table.map(|(x, want): (f64, f64)| (x, want + want.signum()));
+    assert_table("ln_gamma", &shifted, 1e-14, |x| ln_gamma(x) + ln_gamma(x).signum());
+}
+
+#[test]
+fn ln_softplus_does_not_cancel() {
+    let table = [
+        (-50.0, -50.0),
+        (-10.0, -10.000022699535485),
+        (-9.2, -9.20005051757418),
+        (-9.3, -9.300045710374505),
+        (-5.0, -5.003359553239909),
+        (0.0, -0.36651292058166435),
+        (0.5, -0.02626493926374671),
+        (2.0, 0.7546786903434884),
+        (30.0, 3.4011973816621586),
+    ];
+    assert_table("ln_softplus", &table, 1e-14, ln_softplus);
+}
+
+#[test]
+fn the_quantile_inverts_the_distribution_function() {
+    for i in 1..2_000 {
+        let p = f64::from(i) / 2_000.0;
+        assert!((norm_cdf(norm_quantile(p)) - p).abs() < 2e-16 * 4.0, "{p}");
+        assert_eq!(norm_quantile(1.0 - p), -norm_quantile(1.0 - (1.0 - p)), "{p}");
+    }
+    assert_eq!([norm_quantile(0.0), norm_quantile(1.0)], [f64::NEG_INFINITY, f64::INFINITY]);
+    assert!(norm_quantile(-0.1).is_nan() && norm_quantile(1.1).is_nan() && norm_quantile(f64::NAN).is_nan());
+}
+
+#[test]
+fn halves_of_the_normal_family_fit_together() {
+    for i in -80..=80 {
+        let x = f64::from(i) / 10.0;
+        assert!((erf(x) + erfc(x) - 1.0).abs() < 4e-16, "{x}");
+        assert!((norm_cdf(x) + norm_cdf(-x) - 1.0).abs() < 4e-16, "{x}");
+        assert_eq!(erf(-x), -erf(x));
+        assert!((ln_norm_pdf(x) - norm_pdf(x).ln()).abs() < 1e-13, "{x}");
+        assert!((ln_norm_cdf(x).exp() / norm_cdf(x) - 1.0).abs() < 1e-13, "{x}");
+    }
+}
+
+#[test]
+fn gamma_steps_by_its_argument_and_vanishes_at_1_and_2() {
+    for i in 1..300 {
+        let x = f64::from(i) / 7.0;
+        let step = ln_gamma(x + 1.0) - ln_gamma(x) - x.ln();
+        assert!(step.abs() < 1e-14 * (1.0 + ln_gamma(x + 1.0).abs()), "{x}: {step:e}");
+    }
+    assert!(ln_gamma(1.0).abs() < 1e-14 && ln_gamma(2.0).abs() < 1e-14);
+    assert_eq!([ln_gamma(0.0), ln_gamma(f64::INFINITY)], [f64::INFINITY; 2]);
+    assert!(ln_gamma(-0.5).is_nan() && ln_gamma(f64::NAN).is_nan());
+}
+
+#[test]
+fn limits_are_those_that_the_docs_state() {
+    let inf = f64::INFINITY;
+    assert_eq!([xlogx(0.0), xlogx(1.0), softplus(-inf), softplus(inf)], [0.0, 0.0, 0.0, inf]);
+    assert_eq!([logsumexp(&[]), logsumexp(&[-inf, -inf]), logsumexp(&[0.0, inf])], [-inf, -inf, inf]);
+    assert_eq!(logsumexp(&[3.0, -inf]), 3.0);
+    assert!(logsumexp(&[1.0, f64::NAN]).is_nan() && logsumexp(&[f64::NAN, inf]).is_nan());
+    assert_eq!([erf(-inf), erf(inf), erfc(-inf), erfc(inf)], [-1.0, 1.0, 2.0, 0.0]);
+    assert_eq!([norm_cdf(-inf), norm_cdf(inf), norm_pdf(inf)], [0.0, 1.0, 0.0]);
+    assert_eq!([ln_norm_cdf(inf), ln_norm_cdf(-inf)], [0.0, -inf]);
+    assert_eq!([sigmoid(-inf), sigmoid(inf), sigmoid(0.0)], [0.0, 1.0, 0.5]);
+    assert_eq!([ln_softplus(-1e4), ln_softplus(1e4)], [-1e4, 1e4f64.ln()]);
+    assert_eq!([inv_softplus(0.0), inv_softplus(inf)], [-inf, inf]);
+    assert!(
+        [erf, erfc, norm_cdf, norm_pdf, ln_norm_cdf, softplus, sigmoid].iter().all(|f| f(f64::NAN).is_nan())
+    );
+}
+
+#[test]
+fn inv_softplus_inverts_softplus() {
+    for x in [-600.0, -40.0, -1.0, 0.0, 0.5, 3.0, 50.0, 1e4] {
+        assert!((inv_softplus(softplus(x)) - x).abs() < 1e-13 * (1.0 + f64::abs(x)), "{x}");
+    }
+}
