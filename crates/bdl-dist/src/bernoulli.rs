@@ -50,7 +50,8 @@ impl Bernoulli {
     #[must_use]
     pub fn kl_from(&self, p: &Self) -> f64 {
         let term = |q: f64, p: f64| if q == 0.0 { 0.0 } else { q * (q / p).ln() };
-        term(self.prob, p.prob) + term(1.0 - self.prob, 1.0 - p.prob)
+        // Rounding may leave −1e−17 where the two are nearly the same.
+        (term(self.prob, p.prob) + term(1.0 - self.prob, 1.0 - p.prob)).max(0.0)
     }
 }
 

@@ -38,8 +38,20 @@ pub enum Error {
         /// Elements got.
         got: usize,
     },
+    /// A covariance matrix that is not symmetric.
+    #[error("covariance: must be symmetric, got {lower} at [{row}, {column}] and {upper} at [{column}, {row}]")]
+    NotSymmetric {
+        /// Row of the element below the diagonal.
+        row: usize,
+        /// Its column.
+        column: usize,
+        /// The element.
+        lower: f64,
+        /// The one across the diagonal.
+        upper: f64,
+    },
     /// A covariance matrix that has no Cholesky factor.
-    #[error("covariance: must be symmetric positive definite, pivot {pivot} is {got}")]
+    #[error("covariance: must be positive definite, pivot {pivot} is {got}")]
     NotPositiveDefinite {
         /// The row at which the factorization failed.
         pivot: usize,

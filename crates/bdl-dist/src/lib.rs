@@ -1,5 +1,3 @@
-//! Addressable noise, Bernoulli masks, Gaussians and KL divergences for Bayesian deep learning.
-//!
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 

@@ -86,7 +86,7 @@ impl Noise {
         key[16..24].copy_from_slice(&lane.to_le_bytes());
         key[24..].copy_from_slice(b"bdlnoise");
         let mut origin = ChaCha8Rng::from_seed(key);
-        // The last stream is not handed out (layers number theirs from 0, rows set bit 63).
+        // The last stream is nobody's: layers number theirs from 0, and rows do not get that far.
         origin.set_stream(u64::MAX);
         let mut word = [0; 8];
         fill_bytes(&mut origin, &mut word);
@@ -112,14 +112,11 @@ impl Noise {
         assert!(len > 0 && out.len().is_multiple_of(len), "normals: {} elements are no whole slots of {len}", out.len());
         let mut rng = self.at(stream, u128::from(slot) * normal_words(len) as u128);
         if len.is_multiple_of(2) {
-            return fill_normals(&mut rng, out);
-        }
-        for one in out.chunks_exact_mut(len) {
-            let (pairs, last) = one.split_at_mut(len - 1);
-            fill_normals(&mut rng, pairs);
-            let mut pair = [0.0; 2];
-            fill_normals(&mut rng, &mut pair);
-            last[0] = pair[0];
+            fill_normals(&mut rng, out);
+        } else if len < RUN {
+            fill_odd_slots(&mut rng, len, out);
+        } else {
+            out.chunks_exact_mut(len).for_each(|slot| fill_odd(&mut rng, slot));
         }
     }
 
@@ -153,6 +150,7 @@ impl Noise {
         }
     }
 
+    /// The generator at a word of a stream.
     fn at(&self, stream: u64, word: u128) -> ChaCha8Rng {
         let mut rng = self.origin.clone();
         rng.set_stream(stream);
@@ -192,7 +190,29 @@ const fn mix(x: u64) -> u64 {
     x ^ x >> 31
 }
 
+/// Words drawn at a time.
 const RUN: usize = 1024;
+
+/// Slots of an odd length below [`RUN`], many in one run; the last normal of each slot's pairs is dropped.
+fn fill_odd_slots(rng: &mut ChaCha8Rng, len: usize, out: &mut [f32]) {
+    let mut padded = [0.0; RUN];
+    for slots in out.chunks_mut(RUN / (len + 1) * len) {
+        let padded = &mut padded[..slots.len() / len * (len + 1)];
+        fill_normals(rng, padded);
+        for (slot, padded) in slots.chunks_exact_mut(len).zip(padded.chunks_exact(len + 1)) {
+            slot.copy_from_slice(&padded[..len]);
+        }
+    }
+}
+
+/// An odd number of normals: the second of the last pair is dropped.
+fn fill_odd(rng: &mut ChaCha8Rng, out: &mut [f32]) {
+    let Some((last, pairs)) = out.split_last_mut() else { return };
+    fill_normals(rng, pairs);
+    let mut pair = [0.0; 2];
+    fill_normals(rng, &mut pair);
+    *last = pair[0];
+}
 
 fn fill_normals(rng: &mut ChaCha8Rng, out: &mut [f32]) {
     let mut bytes = [0_u8; 4 * RUN];
@@ -253,14 +273,16 @@ pub struct NoiseRng(ChaCha8Rng);
 impl NoiseRng {
     /// Fills `out` with standard normals, as many words as elements (one more for an odd number).
     pub fn normals(&mut self, out: &mut [f32]) {
-        let even = out.len() & !1;
-        let (pairs, last) = out.split_at_mut(even);
-        fill_normals(&mut self.0, pairs);
-        if let [last] = last {
-            let mut pair = [0.0; 2];
-            fill_normals(&mut self.0, &mut pair);
-            *last = pair[0];
+        match out.len() % 2 {
+            0 => fill_normals(&mut self.0, out),
+            _ => fill_odd(&mut self.0, out),
         }
+    }
+
+    /// A uniform number in `[0, 1)`, a multiple of 2⁻⁵³.
+    pub fn uniform(&mut self) -> f64 {
+        let Ok(word) = self.0.try_next_u64();
+        (word >> 11) as f64 / (1_u64 << 53) as f64
     }
 
     /// A uniform permutation of `0..n` (Fisher–Yates).

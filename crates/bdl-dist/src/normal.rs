@@ -1,6 +1,6 @@
 //! The normal distribution, and KL divergences between normals.
 
-use bdl_tensor::{math, special};
+use bdl_tensor::{kernels, special};
 use rand::Rng;
 use rand::distr::Distribution;
 use rand_distr::StandardNormal;
@@ -71,9 +71,15 @@ impl Distribution<f64> for Normal {
 
 /// `½(expm1(2d) − 2d) + ½((mu − mean)/s)²` with `d = ln sigma − ln s`.
 fn kl_terms(mu: f64, ln_sigma: f64, p: &Normal) -> f64 {
-    let d = ln_sigma - p.std_dev.ln();
     let z = (mu - p.mean) / p.std_dev;
-    0.5 * ((2.0 * d).exp_m1() - 2.0 * d) + 0.5 * z * z
+    kl_of_scale(ln_sigma - p.std_dev.ln()) + 0.5 * z * z
+}
+
+/// `½(expm1(2d) − 2d) ≥ 0`, the part of a KL divergence that the ratio `e^d` of two deviations makes.
+fn kl_of_scale(d: f64) -> f64 {
+    let kl = 0.5 * ((2.0 * d).exp_m1() - 2.0 * d);
+    // Below |d| = 1e−8 rounding may leave −1e−33; NaN stays.
+    if kl < 0.0 { 0.0 } else { kl }
 }
 
 /// KL divergence of a diagonal normal posterior from a normal prior, summed over weights, in nats.
@@ -109,13 +115,12 @@ pub fn kl_normal(mu: &[f32], rho: &[f32], prior: &Normal) -> Result<f64, Error> 
 ///
 /// ```text
 /// ∂KL/∂mu_i  = (mu_i − m)/s²
-/// ∂KL/∂rho_i = (sigma_i/s² − 1/sigma_i)·sigmoid(rho_i)
+/// ∂KL/∂rho_i = (sigma_i²/s² − 1)·sigmoid(rho_i)/sigma_i = expm1(2 d_i)·sigmoid(rho_i)/softplus(rho_i)
 /// ```
 ///
-/// The second is formed as `sigmoid·sigma/s² − sigmoid/softplus`, whose last quotient tends to 1 as
-/// `rho → −∞`, where sigma itself underflows.
+/// The last quotient tends to 1 as `rho → −∞`, where sigma itself underflows.
 ///
-/// # Errors
+/// /// # Errors
 /// [`Error::Length`] when the slices differ in length.
 pub fn kl_normal_grad(
     mu: &[f32],
@@ -128,39 +133,24 @@ pub fn kl_normal_grad(
     same_len("kl_normal_grad rho", mu.len(), rho.len())?;
     same_len("kl_normal_grad d_mu", mu.len(), d_mu.len())?;
     same_len("kl_normal_grad d_rho", mu.len(), d_rho.len())?;
-    let precision = (prior.std_dev * prior.std_dev).recip();
-    let (ln_s, mean) = (prior.std_dev.ln(), prior.mean);
+    let (ln_s, s) = (prior.std_dev.ln(), prior.std_dev);
     let mut kl = 0.0;
     for (((&mu, &rho), d_mu), d_rho) in mu.iter().zip(rho).zip(d_mu).zip(d_rho) {
-        let (rho, from_mean) = (f64::from(rho), f64::from(mu) - mean);
-        let scale = Scale::at(rho);
-        let d = scale.ln_sigma - ln_s;
-        let ratio = (2.0 * d).exp(); // sigma²/s²
-        kl += 0.5 * ((2.0 * d).exp_m1() - 2.0 * d) + 0.5 * from_mean * from_mean * precision;
-        *d_mu += weight * (from_mean * precision) as f32;
-        *d_rho += weight * ((ratio - 1.0) * scale.log_slope) as f32;
+        let (mu, rho) = (f64::from(mu), f64::from(rho));
+        let ln_sigma = special::ln_softplus(rho);
+        kl += kl_terms(mu, ln_sigma, prior);
+        *d_mu += weight * ((mu - prior.mean) / s / s) as f32;
+        *d_rho += weight * ((2.0 * (ln_sigma - ln_s)).exp_m1() * ln_softplus_slope(rho)) as f32;
     }
     Ok(kl)
 }
 
-/// `ln softplus(rho)` and its derivative `sigmoid(rho)/softplus(rho)`.
-struct Scale {
-    ln_sigma: f64,
-    log_slope: f64,
+/// `∂ ln softplus(rho)/∂rho = sigmoid(rho)/softplus(rho)`, by its series where both underflow.
+fn ln_softplus_slope(rho: f64) -> f64 {
+    if rho < -30.0 { 1.0 - 0.5 * rho.exp() } else { special::sigmoid(rho) / special::softplus(rho) }
 }
 
-impl Scale {
-    fn at(rho: f64) -> Self {
-        if rho < -30.0 {
-            // softplus(rho) = e^rho (1 − e^rho/2 + …), and e^rho < 1e−13.
-            return Self { ln_sigma: rho - 0.5 * rho.exp(), log_slope: 1.0 - 0.5 * rho.exp() };
-        }
-        let sigma = special::softplus(rho);
-        Self { ln_sigma: sigma.ln(), log_slope: special::sigmoid(rho) / sigma }
-    }
-}
-
-/// The raw scale of a standard deviation: the `rho` with `softplus(rho) = sigma`.
+/// The raw scale of a standard deviation: the `rho` with `softplus(rho) = sigma`. −∞ at 0, NaN below.
 ///
 /// ```text
 /// softplus⁻¹(s) = ln(expm1(s)) = s + ln(−expm1(−s))
@@ -182,12 +172,26 @@ pub fn raw_scale(sigma: f64) -> f32 {
 ///
 /// # References
 /// Kingma & Welling 2014, *Auto-encoding variational Bayes*, §2.4; `docs/math.md#reparameterization`.
+///
+/// ```
+/// let rho = bdl_dist::raw_scale(0.5);
+/// let mut w = [0.0; 2];
+/// bdl_dist::reparameterize(&[1.0, 1.0], &[rho, rho], &[0.0, -2.0], &mut w)?;
+/// assert_eq!(w[0], 1.0);
+/// assert!(w[1].abs() < 1e-6);
+/// # Ok::<(), bdl_dist::Error>(())
+/// ```
 pub fn reparameterize(mu: &[f32], rho: &[f32], eps: &[f32], out: &mut [f32]) -> Result<(), Error> {
     same_len("reparameterize rho", mu.len(), rho.len())?;
     same_len("reparameterize eps", mu.len(), eps.len())?;
     same_len("reparameterize out", mu.len(), out.len())?;
-    for (((&mu, &rho), &eps), out) in mu.iter().zip(rho).zip(eps).zip(out) {
-        *out = mu + math::softplus(rho) * eps;
+    const RUN: usize = 256;
+    let mut sigma = [0.0; RUN];
+    let runs = mu.chunks(RUN).zip(rho.chunks(RUN)).zip(eps.chunks(RUN)).zip(out.chunks_mut(RUN));
+    for (((mu, rho), eps), out) in runs {
+        let sigma = &mut sigma[..mu.len()];
+        kernels::softplus(rho, sigma);
+        kernels::mul_add_into(mu, sigma, eps, out);
     }
     Ok(())
 }
@@ -213,13 +217,19 @@ pub struct FullNormal {
 }
 
 impl FullNormal {
-    /// `N(mean, covariance)`, the covariance row-major `[k, k]`; only its lower triangle is read.
+    /// `N(mean, covariance)`, the covariance row-major `[k, k]`. The two triangles may differ by rounding
+    /// (1e-8 of the diagonal); the lower one is used.
     ///
     /// # Errors
-    /// [`Error::Length`] unless the covariance has k² elements; [`Error::NotPositiveDefinite`].
+    /// [`Error::Mean`] unless the means are finite; [`Error::Length`] unless the covariance has k² elements;
+    /// [`Error::NotSymmetric`]; [`Error::NotPositiveDefinite`].
     pub fn new(mean: &[f64], covariance: &[f64]) -> Result<Self, Error> {
         let k = mean.len();
+        if let Some(&got) = mean.iter().find(|m| !m.is_finite()) {
+            return Err(Error::Mean { what: "full normal", got });
+        }
         same_len("covariance", k * k, covariance.len())?;
+        check_symmetric(covariance, k)?;
         Ok(Self { mean: mean.to_vec(), chol: cholesky(covariance, k)? })
     }
 
@@ -227,17 +237,26 @@ impl FullNormal {
     ///
     /// ```text
     /// KL(q‖p) = ½(tr(Σ)/s² + ‖μ‖²/s² − k − ln(det Σ / s^{2k}))
+    ///         = Σ_i ½(expm1(2 d_i) − 2 d_i) + Σ_{i>j} ½(L_ij/s)² + ½‖μ/s‖²,   Σ = L·Lᵀ, d_i = ln(L_ii/s)
     /// ```
+    ///
+    /// The second form is a sum of parts that are each ≥ 0, and nothing cancels near the prior.
     ///
     /// # Errors
     /// [`Error::StdDev`] unless `prior_std_dev` is finite and > 0.
+    ///
+    /// # References
+    /// `docs/math.md#kl-full-covariance`.
     pub fn kl_from_isotropic(&self, prior_std_dev: f64) -> Result<f64, Error> {
         let s = Normal::new(0.0, prior_std_dev)?.std_dev;
         let k = self.mean.len();
-        let squares = |x: &[f64]| x.iter().map(|x| x / s * (x / s)).sum::<f64>();
-        let ln_det: f64 = (0..k).map(|i| 2.0 * (self.chol[i * k + i] / s).ln()).sum();
-        // tr(Σ) = ‖L‖²
-        Ok(0.5 * (squares(&self.chol) + squares(&self.mean) - k as f64 - ln_det))
+        let half_square = |x: f64| 0.5 * (x / s) * (x / s);
+        let mean: f64 = self.mean.iter().map(|&m| half_square(m)).sum();
+        let row = |i: usize| {
+            let (below, diagonal) = (&self.chol[i * k..i * k + i], self.chol[i * k + i]);
+            kl_of_scale(diagonal.ln() - s.ln()) + below.iter().map(|&l| half_square(l)).sum::<f64>()
+        };
+        Ok(mean + (0..k).map(row).sum::<f64>())
     }
 
     /// A draw `μ + L·eps` into `out`.
@@ -256,6 +275,22 @@ impl FullNormal {
     }
 }
 
+fn check_symmetric(a: &[f64], k: usize) -> Result<(), Error> {
+    for i in 0..k {
+        for j in 0..i {
+            let (lower, upper) = (a[i * k + j], a[j * k + i]);
+            let size = a[i * k + i].abs().max(a[j * k + j].abs());
+            // Written so that a NaN is refused too.
+            let alike = (lower - upper).abs() <= 1e-8 * size;
+            if !alike {
+                return Err(Error::NotSymmetric { row: i, column: j, lower, upper });
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The lower factor L of `a = L·Lᵀ`, row-major `[k, k]`.
 fn cholesky(a: &[f64], k: usize) -> Result<Vec<f64>, Error> {
     let mut l = vec![0.0; k * k];
     for i in 0..k {

@@ -34,7 +34,11 @@ impl Bnn {
     /// # Errors
     /// [`Error::Length`] unless the plan puts out as many columns as the likelihood reads.
     pub fn new(plan: Plan, likelihood: Box<dyn Likelihood>) -> Result<Self, Error> {
-        check_len("network: columns of the output, as the likelihood reads them", likelihood.outputs(), plan.out_dim())?;
+        check_len(
+            "network: columns of the output, as the likelihood reads them",
+            likelihood.outputs(),
+            plan.out_dim(),
+        )?;
         let mut entries = plan.entries().to_vec();
         entries.extend(place("likelihood", likelihood.blocks(), plan.n_params()));
         Ok(Self { plan, likelihood, entries })

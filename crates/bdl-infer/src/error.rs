@@ -51,7 +51,8 @@ pub enum Error {
         epoch: usize,
         /// Step, from 1.
         step: u64,
-        /// The layer, or the layer and block, such as `1.dense/weight`.
+        /// Layer and block, such as `1.dense/weight`. Of a loss: the first layer whose output is not finite, or the
+        /// likelihood, with that of its blocks which holds the largest number.
         place: String,
         /// The value.
         value: f64,

@@ -60,7 +60,8 @@ impl Kinds {
             Some(build) => build(config),
             None => {
                 let known = self.likelihoods.keys().cloned().collect::<Vec<_>>().join(", ");
-                Err(bdl_layers::Error::UnknownKind { what: "likelihood", kind: kind.to_owned(), known }.into())
+                Err(bdl_layers::Error::UnknownKind { what: "likelihood", kind: kind.to_owned(), known }
+                    .into())
             }
         }
     }
@@ -149,7 +150,13 @@ pub fn push_record(file: &mut Container, record: &TrainingRecord) -> Result<(), 
     let estimator = match record.estimator {
         Estimator::Local => EstimatorV1::Local,
         Estimator::Sampling => EstimatorV1::Sampling,
-        _ => return Err(Error::argument("save: estimator", "local or sampling", format!("{:?}", record.estimator))),
+        _ => {
+            return Err(Error::argument(
+                "save: estimator",
+                "local or sampling",
+                format!("{:?}", record.estimator),
+            ));
+        }
     };
     let &TrainingRecord { rows, epochs, kept_epoch, batch, lr, seed, nll_mean, kl, .. } = record;
     let v = RecordV1 { rows, epochs, kept_epoch, batch, lr, estimator, seed, nll_mean, kl };

@@ -3,12 +3,15 @@
 use std::ops::{ControlFlow, Range};
 
 use bdl_dist::{Noise, Purpose};
-use bdl_layers::{Estimator, Pass, Scope, Workspace};
+use bdl_layers::{BlockEntry, Estimator, Pass, Role, Scope, Workspace};
 use bdl_tensor::{Mat, Pool, kernels};
 
 use crate::error::{check_arg, check_len};
 use crate::predict::{Passes, Predictor};
-use crate::{Bnn, Elbo, ElboTerms, Error, KlWarmup, MixtureScratch, Optimizer, OptimizerState, Predictive, Schedule, Target, Targets};
+use crate::{
+    Bnn, Elbo, ElboTerms, Error, KlWarmup, MixtureScratch, Optimizer, OptimizerState, Predictive, Schedule,
+    Target, Targets,
+};
 
 /// Rows with their targets.
 #[derive(Clone, Copy, Debug)]
@@ -21,11 +24,22 @@ impl<'a> Data<'a> {
     /// x `[rows, in_dim]` with one target per row.
     ///
     /// # Errors
-    /// [`Error::Length`] if there are more or fewer targets than rows; [`Error::Argument`] without any row.
+    /// [`Error::Length`] if there are more or fewer targets than rows; [`Error::Argument`] without any row, and
+    /// for a NaN or an infinity, naming row and column, from 0.
     pub fn new(x: Mat<'a>, y: Targets<'a>) -> Result<Self, Error> {
         check_arg("data: rows", ">= 1", x.rows() as f64, x.rows() >= 1)?;
         check_len("data: targets, one per row", x.rows(), y.len())?;
-        Ok(Self { x, y })
+        if let Some(i) = kernels::first_non_finite(x.data()) {
+            let got = format!("{} in row {}, column {}", x.data()[i], i / x.cols(), i % x.cols());
+            return Err(Error::argument("data: x", "finite", got));
+        }
+        let Targets::Real(real) = y else { return Ok(Self { x, y }) };
+        match kernels::first_non_finite(real) {
+            Some(row) => {
+                Err(Error::argument("data: targets", "finite", format!("{} in row {row}", real[row])))
+            }
+            None => Ok(Self { x, y }),
+        }
     }
 
     /// The rows.
@@ -121,7 +135,12 @@ impl FitConfig {
         at_least_one("fit: valid_samples", self.valid_samples)?;
         at_least_one("fit: patience", self.patience.unwrap_or(1))?;
         check_arg("fit: lr", "finite and > 0", self.lr, self.lr.is_finite() && self.lr > 0.0)?;
-        check_arg("fit: kl_weight", "finite and >= 0", self.kl_weight, self.kl_weight.is_finite() && self.kl_weight >= 0.0)?;
+        check_arg(
+            "fit: kl_weight",
+            "finite and >= 0",
+            self.kl_weight,
+            self.kl_weight.is_finite() && self.kl_weight >= 0.0,
+        )?;
         self.schedule.check()?;
         self.optimizer.check()
     }
@@ -171,8 +190,8 @@ pub struct FitSummary {
 ///
 /// # Errors
 /// [`Error::Argument`] for a bad configuration; shapes and targets that do not fit; [`Error::NonFinite`] for a
-/// loss or gradient that is NaN or infinite, naming step, layer and block. `params` then holds what it held after
-/// the last whole epoch.
+/// loss, gradient or parameter that is NaN or infinite and for a validation NLL that is NaN, naming step, layer and
+/// block. `params` then holds what it held after the last whole epoch.
 pub fn fit(
     bnn: &Bnn,
     params: &mut [f32],
@@ -187,34 +206,22 @@ pub fn fit(
     if config.patience.is_some() && valid.is_none() {
         return Err(Error::argument("fit: patience", "used with validation rows", "none"));
     }
+    for data in valid.iter().chain([&train]) {
+        check_len("fit: columns of x, as the network reads them", bnn.plan().in_dim(), data.x.cols())?;
+    }
     let mut run = Run::new(bnn, train, config, pool)?;
     let mut kept = Kept { params: params.to_vec(), epoch: 0, valid_nll: None };
     let mut whole = params.to_vec();
     loop {
-        let done = run.epoch(params).and_then(|mut progress| {
-            progress.valid_nll = valid.map(|v| run.valid_nll(params, v)).transpose()?;
-            Ok(progress)
-        });
-        let progress = match done {
-            Ok(progress) => progress,
-            Err(e) => {
-                params.copy_from_slice(&whole);
-                return Err(e);
-            }
-        };
+        let progress = run.epoch(params, valid).inspect_err(|_| params.copy_from_slice(&whole))?;
         whole.copy_from_slice(params);
         kept.consider(&progress, params, config.patience.is_some());
-        let go_on = observer(&progress);
+        let stop = observer(&progress).is_break() || progress.epoch == config.epochs;
         let waited = progress.epoch - kept.epoch;
-        let stopped_early = config.patience.is_some_and(|patience| waited >= patience);
-        if progress.epoch == config.epochs || stopped_early || go_on.is_break() {
+        let stopped_early = !stop && config.patience.is_some_and(|patience| waited >= patience);
+        if stop || stopped_early {
             params.copy_from_slice(&kept.params);
-            return Ok(FitSummary {
-                last: progress,
-                kept_epoch: kept.epoch,
-                kept_valid_nll: kept.valid_nll,
-                stopped_early,
-            });
+            return Ok(kept.summary(progress, stopped_early));
         }
     }
 }
@@ -238,6 +245,17 @@ impl Kept {
             self.valid_nll = progress.valid_nll;
         }
     }
+
+    fn summary(self, last: Progress, stopped_early: bool) -> FitSummary {
+        FitSummary { last, kept_epoch: self.epoch, kept_valid_nll: self.valid_nll, stopped_early }
+    }
+}
+
+/// The parameters that weight decay may act on: not raw scales, not hyper-parameters, and not the means of a
+/// posterior, which have a prior.
+fn decayed(bnn: &Bnn) -> Vec<Range<usize>> {
+    let plain = bnn.entries().iter().filter(|e| e.block.role == Role::Plain);
+    plain.map(|e| e.range.clone()).collect()
 }
 
 /// The state of a run: what the next step needs.
@@ -264,7 +282,7 @@ impl<'a> Run<'a> {
             train,
             config,
             pool,
-            optimizer: OptimizerState::new(config.optimizer, bnn.n_params())?,
+            optimizer: OptimizerState::new(config.optimizer, bnn.n_params())?.decay_only(decayed(bnn))?,
             noise: Noise::in_lane(config.seed, Purpose::Train, config.lane),
             shuffle: Noise::in_lane(config.seed, Purpose::Shuffle, config.lane),
             epoch: 0,
@@ -276,12 +294,27 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn epoch(&mut self, params: &mut [f32]) -> Result<Progress, Error> {
+    /// One epoch, with its report.
+    fn epoch(&mut self, params: &mut [f32], valid: Option<Data<'_>>) -> Result<Progress, Error> {
+        let progress = self.steps(params)?;
+        if let Some(index) = kernels::first_non_finite(params) {
+            return Err(self.non_finite("parameter", self.bnn.block_of(index), params[index].into()));
+        }
+        let valid_nll = valid.map(|v| self.valid_nll(params, v)).transpose()?;
+        if let Some(value) = valid_nll.filter(|v| v.is_nan()) {
+            return Err(self.non_finite("loss", "the validation rows".to_owned(), value));
+        }
+        self.epoch += 1;
+        Ok(Progress { valid_nll, ..progress })
+    }
+
+    fn steps(&mut self, params: &mut [f32]) -> Result<Progress, Error> {
         let n_train = self.train.rows();
         let batches = n_train.div_ceil(self.config.batch);
         self.order.iter_mut().enumerate().for_each(|(i, o)| *o = i);
         self.shuffle.rng(self.epoch as u64).shuffle(&mut self.order);
         let (mut nll_sum, mut kl, mut kl_weight, mut lr) = (0.0, 0.0, 0.0, 0.0);
+        let epoch = self.epoch + 1;
         for b in 0..batches {
             let at = self.epoch as f64 + b as f64 / batches as f64;
             lr = self.config.lr * self.config.schedule.multiplier(at, self.config.epochs);
@@ -291,11 +324,10 @@ impl<'a> Run<'a> {
             nll_sum += terms.nll_sum;
             kl = terms.kl;
         }
-        self.epoch += 1;
         Ok(Progress {
-            epoch: self.epoch,
+            epoch,
             step: self.step,
-            rows_seen: self.epoch as u64 * n_train as u64,
+            rows_seen: epoch as u64 * n_train as u64,
             nll_mean: nll_sum / n_train as f64,
             kl,
             elbo: -nll_sum - kl,
@@ -305,12 +337,19 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn step(&mut self, params: &mut [f32], elbo: &Elbo, rows: Range<usize>, lr: f64) -> Result<ElboTerms, Error> {
+    fn step(
+        &mut self,
+        params: &mut [f32],
+        elbo: &Elbo,
+        rows: Range<usize>,
+        lr: f64,
+    ) -> Result<ElboTerms, Error> {
         self.batch.gather(self.train, &self.order[rows]);
         let pass = Pass::train(&self.noise, self.step, self.config.estimator).on(self.pool);
         let (x, y) = (self.batch.x(self.train.x.cols())?, self.batch.y(self.train.y));
         let terms = elbo.gradient(self.bnn, params, x, y, &pass, &mut self.ws, &mut self.grads)?;
-        if !(terms.elbo.is_finite()) {
+        self.step += 1;
+        if !terms.elbo.is_finite() {
             return Err(self.blame_loss(params, x, &pass, terms));
         }
         if let Some(index) = kernels::first_non_finite(&self.grads) {
@@ -318,12 +357,11 @@ impl<'a> Run<'a> {
             return Err(self.non_finite("gradient", path, value.into()));
         }
         self.optimizer.step(params, &self.grads, lr as f32)?;
-        self.step += 1;
         Ok(terms)
     }
 
     fn non_finite(&self, what: &'static str, place: String, value: f64) -> Error {
-        Error::NonFinite { what, epoch: self.epoch + 1, step: self.step + 1, place, value }
+        Error::NonFinite { what, epoch: self.epoch + 1, step: self.step, place, value }
     }
 
     /// Finds where a non-finite loss comes from: a parameter, a layer's output, the likelihood or the KL.
@@ -331,19 +369,25 @@ impl<'a> Run<'a> {
         if let Some(index) = kernels::first_non_finite(params) {
             return self.non_finite("parameter", self.bnn.block_of(index), params[index].into());
         }
+        let plan = self.bnn.plan();
         if terms.nll_sum.is_finite() {
-            return self.non_finite("kl", self.blame_kl(params), terms.kl);
+            let reports = self.bnn.report(params).unwrap_or_default();
+            let bad = reports.iter().position(|r| !r.kl.is_finite());
+            let layer = bad.and_then(|i| plan.layers().nth(i)).map_or("network", |(name, _)| name);
+            return self.non_finite("kl", self.largest_block(layer, params), terms.kl);
         }
         let network = &params[self.bnn.network()];
-        let layer = self.bnn.plan().first_non_finite_layer(network, x, pass, &mut Workspace::new());
-        let place = layer.ok().flatten().unwrap_or("likelihood").to_owned();
-        self.non_finite("loss", place, terms.nll_sum)
+        let layer = plan.first_non_finite_layer(network, x, pass, &mut Workspace::new());
+        let owner = layer.ok().flatten().unwrap_or("likelihood");
+        self.non_finite("loss", self.largest_block(owner, params), terms.nll_sum)
     }
 
-    fn blame_kl(&self, params: &[f32]) -> String {
-        let reports = self.bnn.report(params).unwrap_or_default();
-        let bad = reports.iter().position(|r| !r.kl.is_finite()).unwrap_or(0);
-        self.bnn.plan().layers().nth(bad).map_or_else(String::new, |(name, _)| name.to_owned())
+    /// Path of the owner's block with the largest parameter; its name alone if it has no block.
+    fn largest_block(&self, owner: &str, params: &[f32]) -> String {
+        let largest = |e: &&BlockEntry| params[e.range.clone()].iter().fold(0.0_f32, |m, p| m.max(p.abs()));
+        let own = self.bnn.entries().iter().filter(|e| e.owner == owner);
+        let block = own.max_by(|a, b| largest(a).total_cmp(&largest(b)));
+        block.map_or_else(|| owner.to_owned(), BlockEntry::path)
     }
 
     /// Minus the mean log predictive density of the validation rows, nats.

@@ -17,17 +17,18 @@ mod schedule;
 pub use bnn::Bnn;
 pub use error::Error;
 pub use file::{
-    Kinds, LIKELIHOOD, LikelihoodBuilder, RECORD, TrainingRecord, push_bnn, push_record, read_bnn, read_record,
+    Kinds, LIKELIHOOD, LikelihoodBuilder, RECORD, TrainingRecord, push_bnn, push_record, read_bnn,
+    read_record,
 };
 pub use fit::{Data, FitConfig, FitSummary, Progress, fit, mean_nll};
+pub use likelihood::{
+    Categorical, ClassLikelihood, Gaussian, Heteroscedastic, Likelihood, NoiseSd, PassOutputs, Predicts,
+    RealLikelihood, Target, Targets,
+};
 pub use objective::{Elbo, ElboTerms};
+pub use optimizer::{Optimizer, OptimizerState};
 #[cfg(feature = "rayon")]
 pub use pool::RayonPool;
 pub use predict::{Passes, Predictor};
-pub use likelihood::{
-    Categorical, ClassLikelihood, Gaussian, Heteroscedastic, Likelihood, NoiseSd, PassOutputs, Predicts, RealLikelihood,
-    Target, Targets,
-};
-pub use optimizer::{Optimizer, OptimizerState};
-pub use predictive::{ClassMixture, Predictive, RealMixture, MixtureScratch, Units};
+pub use predictive::{ClassMixture, MixtureScratch, Predictive, RealMixture, Units};
 pub use schedule::{KlWarmup, Schedule};

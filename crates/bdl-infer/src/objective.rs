@@ -52,11 +52,16 @@ impl Elbo {
     /// # Errors
     /// [`Error::Argument`] unless it is finite and ≥ 0.
     pub fn with_kl_weight(self, kl_weight: f64) -> Result<Self, Error> {
-        check_arg("elbo: kl_weight", "finite and >= 0", kl_weight, kl_weight.is_finite() && kl_weight >= 0.0)?;
+        check_arg(
+            "elbo: kl_weight",
+            "finite and >= 0",
+            kl_weight,
+            kl_weight.is_finite() && kl_weight >= 0.0,
+        )?;
         Ok(Self { kl_weight, ..self })
     }
 
-    /// The bound from its parts.
+    /// The bound from its parts: the batch's summed NLL, its rows (at least 1), and the KL.
     #[must_use]
     pub fn value(&self, nll_sum: f64, batch: usize, kl: f64) -> f64 {
         -(self.n_train as f64 / batch as f64) * nll_sum - self.kl_weight * kl
@@ -72,6 +77,10 @@ impl Elbo {
     ///
     /// # Errors
     /// For shapes and targets that do not fit the network and its likelihood.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "what an estimate depends on; a struct of them would have one user"
+    )]
     pub fn gradient(
         &self,
         bnn: &Bnn,
@@ -85,6 +94,7 @@ impl Elbo {
         bnn.check_params(params)?;
         check_len("elbo: gradients", params.len(), grads.len())?;
         check_len("elbo: targets, one per row", x.rows(), y.len())?;
+        check_arg("elbo: batch", ">= 1", x.rows() as f64, x.rows() >= 1)?;
         let batch = x.rows();
         let (network, noise) = params.split_at(bnn.network().end);
         grads.fill(0.0);

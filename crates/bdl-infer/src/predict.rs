@@ -64,7 +64,8 @@ impl<'a> Predictor<'a> {
         check_arg("predict: members", ">= 1", members.len() as f64, !members.is_empty())?;
         members.iter().try_for_each(|params| bnn.check_params(params))?;
         let samples = if bnn.plan().is_random() { passes.samples } else { 1 };
-        let noises = (0..members.len() as u64).map(|m| Noise::in_lane(passes.seed, Purpose::Predict, m)).collect();
+        let noises =
+            (0..members.len() as u64).map(|m| Noise::in_lane(passes.seed, Purpose::Predict, m)).collect();
         let noise_params = members.iter().map(|params| &params[bnn.noise()]).collect();
         let passes = Passes { samples, ..passes };
         Ok(Self { bnn, members, passes, noises, noise_params, workspaces: Mutex::default() })
@@ -90,7 +91,13 @@ impl<'a> Predictor<'a> {
     ///
     /// # Errors
     /// [`Error::Length`] unless `out` has `S·rows·C` elements; rows of another width.
-    pub fn outputs_into(&self, x: Mat<'_>, first_row: u64, pool: &dyn Pool, out: &mut [f32]) -> Result<(), Error> {
+    pub fn outputs_into(
+        &self,
+        x: Mat<'_>,
+        first_row: u64,
+        pool: &dyn Pool,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
         let width = self.bnn.plan().out_dim();
         check_len("predict: outputs", self.samples() * x.rows() * width, out.len())?;
         if x.rows() == 0 {

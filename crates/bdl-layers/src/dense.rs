@@ -23,7 +23,7 @@ use crate::{Block, Error, Pass, Role, codec};
 /// which without dropout is minus the log density of the prior `N(0, 1/l²)`. Without a length scale the KL is 0.
 ///
 /// # References
-/// Gal & Ghahramani 2016, *Dropout as a Bayesian approximation*, appendix; `docs/math.md#mc-dropout`.
+/// Gal & Ghahramani 2016, *Dropout as a Bayesian approximation*, appendix; `docs/math.md#mc-dropout-prior`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dense {
     in_dim: usize,
@@ -124,6 +124,9 @@ impl Layer for Dense {
     }
 
     fn kl(&self, at: &KlAt<'_>) -> f64 {
+        if self.length_scale.is_none() {
+            return 0.0;
+        }
         let (weight, bias) = self.split(at.params);
         let (half_w, half_b) = self.half_precisions(at.input_keep_prob);
         half_w * kernels::sum_squares_f64(weight.data()) + half_b * kernels::sum_squares_f64(bias)
@@ -152,14 +155,14 @@ impl Layer for Dense {
     }
 }
 
-/// Weight `[in, out]` and bias `[out]` at the front of `params`.
+/// Weight `[in, out]` and what stands behind it: the bias, `[out]` or nothing.
 pub(crate) fn split_weights(params: &[f32], in_dim: usize, out_dim: usize) -> (Mat<'_>, &[f32]) {
     let (weight, rest) = params.split_at(in_dim * out_dim);
     let weight = Mat::new(weight, in_dim, out_dim).unwrap_or_else(|_| unreachable!("split at its length"));
-    (weight, &rest[..out_dim])
+    (weight, rest)
 }
 
-/// `y = x·W + b`.
+/// `y = x·W + b`; an empty b is no bias.
 pub(crate) fn affine(
     pass: &Pass<'_>,
     x: Mat<'_>,
@@ -168,8 +171,22 @@ pub(crate) fn affine(
     y: &mut MatMut<'_>,
 ) -> Result<(), Error> {
     matmul(pass.pool(), x, weight, Store::Overwrite, y)?;
-    kernels::add_bias_rows(bias, y);
+    add_bias(bias, y);
     Ok(())
+}
+
+/// Adds the bias, if there is one, to each row.
+pub(crate) fn add_bias(bias: &[f32], y: &mut MatMut<'_>) {
+    if !bias.is_empty() {
+        kernels::add_bias_rows(bias, y);
+    }
+}
+
+/// `db += Σ_rows dy`, if there is a bias.
+pub(crate) fn add_bias_grad(dy: Mat<'_>, d_bias: &mut [f32]) {
+    if !d_bias.is_empty() {
+        kernels::col_sums_add(dy, d_bias);
+    }
 }
 
 /// `dW += xᵀ·dy`, `db += Σ_rows dy`, `dx = dy·Wᵀ`.
@@ -182,7 +199,7 @@ pub(crate) fn affine_backward(
 ) -> Result<(), Error> {
     let mut d_weight = MatMut::new(d_weight, weight.rows(), weight.cols())?;
     matmul_tn(pass.pool(), io.x, io.dy, Store::Add, &mut d_weight)?;
-    kernels::col_sums_add(io.dy, d_bias);
+    add_bias_grad(io.dy, d_bias);
     if let Some(mut dx) = io.dx {
         matmul_nt(pass.pool(), io.dy, weight, Store::Overwrite, &mut dx)?;
     }

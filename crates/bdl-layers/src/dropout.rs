@@ -4,7 +4,7 @@ use bdl_tensor::{Mat, MatMut};
 use serde::{Deserialize, Serialize};
 
 use crate::dense::check_dims;
-use crate::layer::{Backward, Context, Layer, Scratch};
+use crate::layer::{Backward, Context, KlAt, Layer, LayerReport, Scratch};
 use crate::{Draw, Error, Pass, codec};
 
 /// Dropout with inverted scaling, on in training and in Monte Carlo prediction.
@@ -15,10 +15,12 @@ use crate::{Draw, Error, Pass, codec};
 ///
 /// In front of a [`Dense`](crate::Dense) layer this draws its weights as `diag(z)·W`. Under
 /// [`Scope::Row`](crate::Scope::Row), and always in training, each row has its own mask; under
-/// [`Scope::Pass`](crate::Scope::Pass) one mask holds for the pass. At the mean, y = x.
+/// [`Scope::Pass`](crate::Scope::Pass) one mask holds for the pass. At the mean, and with `drop_prob` 0, y = x.
+///
+/// Noise: the mask is drawn at site 0.
 ///
 /// # References
-/// Srivastava et al. 2014, *Dropout*, §10; Gal & Ghahramani 2016; `docs/math.md#dropout`.
+/// Srivastava et al. 2014, *Dropout*, §10; Gal & Ghahramani 2016; `docs/math.md#inverted-dropout`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dropout {
     dim: usize,
@@ -57,6 +59,12 @@ impl Dropout {
         1.0 - self.drop_prob
     }
 
+    /// What is drawn in this pass: nothing where nothing is dropped.
+    fn draw(&self, pass: &Pass<'_>) -> Draw {
+        if self.drop_prob == 0.0 { Draw::Mean } else { pass.mask_draw() }
+    }
+
+    /// Words of one mask.
     fn words(&self) -> usize {
         self.dim.div_ceil(64)
     }
@@ -65,7 +73,7 @@ impl Dropout {
     fn apply(&self, ctx: &Context<'_>, input: Mat<'_>, out: &mut MatMut<'_>) {
         let scale = (1.0 / self.keep()) as f32;
         for i in 0..input.rows() {
-            let bits = match ctx.pass.mask_draw() {
+            let bits = match self.draw(ctx.pass) {
                 Draw::Row => &ctx.words[i * self.words()..][..self.words()],
                 _ => &ctx.words[..],
             };
@@ -105,7 +113,7 @@ impl Layer for Dropout {
     }
 
     fn scratch(&self, rows: usize, pass: &Pass<'_>) -> Scratch {
-        let words = match pass.mask_draw() {
+        let words = match self.draw(pass) {
             Draw::Mean => 0,
             Draw::Pass => self.words(),
             Draw::Row => rows * self.words(),
@@ -114,7 +122,7 @@ impl Layer for Dropout {
     }
 
     fn forward(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {
-        match ctx.site(0, ctx.pass.mask_draw()) {
+        match ctx.site(0, self.draw(ctx.pass)) {
             Some(site) => {
                 site.mask(self.dim, self.keep(), ctx.words);
                 self.apply(ctx, x, y);
@@ -126,7 +134,7 @@ impl Layer for Dropout {
 
     fn backward(&self, ctx: &mut Context<'_>, _: &mut [f32], io: Backward<'_>) -> Result<(), Error> {
         let Some(mut dx) = io.dx else { return Ok(()) };
-        match ctx.pass.mask_draw() {
+        match self.draw(ctx.pass) {
             Draw::Mean => dx.data_mut().copy_from_slice(io.dy.data()),
             _ => self.apply(ctx, io.dy, &mut dx),
         }
@@ -135,5 +143,9 @@ impl Layer for Dropout {
 
     fn keep_prob(&self) -> Option<f64> {
         Some(self.keep())
+    }
+
+    fn report(&self, _: &KlAt<'_>) -> LayerReport {
+        LayerReport { drop_prob: Some(self.drop_prob), ..LayerReport::default() }
     }
 }

@@ -27,6 +27,12 @@ pub enum Error {
     /// A network without layers.
     #[error("network: must have at least one layer, got none")]
     NoLayers,
+    /// More layers than noise addresses can tell apart.
+    #[error("network: must have at most 4096 layers, got {got}")]
+    TooManyLayers {
+        /// Number of layers.
+        got: usize,
+    },
     /// An input, output or gradient of the wrong shape.
     #[error("{what}: must be [{}, {}], got [{}, {}]", expected[0], expected[1], got[0], got[1])]
     Shape {

@@ -8,6 +8,7 @@
 
 use std::io::Write;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use serde::{Deserialize, Serialize};
 
@@ -171,6 +172,7 @@ fn read_header(bytes: &[u8]) -> Result<(HeaderV1, usize), Error> {
     let front = bytes.get(..FRONT).filter(|b| b.starts_with(&MAGIC));
     let front = front.ok_or_else(|| match MAGIC.starts_with(&bytes[..bytes.len().min(8)]) && !bytes.is_empty() {
         true => fault("is truncated within its first 20 bytes"),
+        false if bytes.is_empty() => fault("is empty"),
         false => fault("is not a bdl model (it does not begin with the bytes that every bdl model begins with)"),
     })?;
     let word = |i: usize| u32::from_le_bytes([front[i], front[i + 1], front[i + 2], front[i + 3]]);
@@ -210,7 +212,9 @@ fn read_section(bytes: &[u8], frame: &FrameV1, front_end: usize) -> Result<(Sect
 /// The error of the file system; what stood at `path` is then untouched.
 pub fn write_beside(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.tmp", std::process::id()));
+    // Threads of one process may write to the same path.
+    static WRITES: AtomicU64 = AtomicU64::new(0);
+    name.push(format!(".{}-{}.tmp", std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed)));
     let beside = path.with_file_name(name);
     let written = std::fs::File::create(&beside)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
@@ -226,6 +230,9 @@ pub fn write_beside(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 pub const PLAN: [u8; 4] = *b"PLAN";
 /// Tag of the section that holds the parameter vectors.
 pub const PARAMS: [u8; 4] = *b"PARM";
+
+/// More vectors are a fault: of a network without parameters they would take no bytes.
+const MAX_MEMBERS: usize = 1 << 16;
 
 /// The plan as a file holds it, frozen.
 #[derive(Serialize, Deserialize)]
@@ -247,10 +254,14 @@ struct LayerV1 {
 /// A vector may be longer than the plan's: a likelihood keeps its own parameters behind the network's.
 ///
 /// # Errors
-/// [`Error::Length`] if there is no vector, or they differ in length or are too short for the plan.
+/// [`Error::Length`] if there is no vector, or they differ in length or are too short for the plan;
+/// [`Error::File`] for more than 65536 of them.
 pub fn push_network(file: &mut Container, plan: &Plan, members: &[Vec<f32>]) -> Result<(), Error> {
     let length = members.first().map_or(0, Vec::len);
     let bad = members.iter().map(Vec::len).find(|n| *n != length || *n < plan.n_params());
+    if members.len() > MAX_MEMBERS {
+        return Err(Error::File(format!("must hold at most {MAX_MEMBERS} members, got {}", members.len())));
+    }
     if let Some(got) = bad.or(members.is_empty().then_some(0)) {
         return Err(Error::Length { what: "save params".into(), expected: plan.n_params().max(length), got });
     }
@@ -276,7 +287,8 @@ pub fn read_network(file: &Container, registry: &Registry) -> Result<(Plan, Vec<
     let bytes = file.get(&PARAMS, 1)?;
     let (members, length) = (v.members as usize, v.length as usize);
     let expected = members.checked_mul(length).and_then(|n| n.checked_mul(4));
-    if expected != Some(bytes.len()) || members == 0 || length < plan.n_params() {
+    let fits = expected == Some(bytes.len()) && (1..=MAX_MEMBERS).contains(&members) && length >= plan.n_params();
+    if !fits {
         let why = format!(
             "section PARM must hold {members} vectors of {length} numbers for a network of {}, got {} bytes",
             plan.n_params(),
@@ -285,5 +297,6 @@ pub fn read_network(file: &Container, registry: &Registry) -> Result<(Plan, Vec<
         return Err(Error::File(why));
     }
     let floats = |part: &[u8]| part.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
-    Ok((plan, bytes.chunks_exact(4 * length).map(floats).collect()))
+    let vectors = (0..members).map(|i| floats(&bytes[4 * length * i..][..4 * length])).collect();
+    Ok((plan, vectors))
 }

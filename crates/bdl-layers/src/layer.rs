@@ -14,11 +14,13 @@ use crate::{Block, Draw, Error, Pass};
 /// [`blocks`](Layer::blocks), gradients alike. The [`Plan`](crate::Plan) has checked every shape and length
 /// before it calls a layer.
 ///
-/// A layer's contract, which [`conformance::check`](crate::Plan) tests:
+/// A layer's contract, which [`conformance::check`](crate::conformance::check) tests:
 /// * `forward` writes every element of y, from x, the parameters and the context's noise alone;
 /// * `backward` *adds* to `grads` and *writes* dx, for the noise that `forward` drew;
 /// * in [`Mode::Mean`](crate::Mode::Mean) nothing is drawn;
-/// * `kl_grad` adds `weight` times the gradient of what `kl` returns.
+/// * `kl_grad` adds `weight` times the gradient of what `kl` returns, and returns the same bits.
+///
+/// `backward` may use up what `forward` left in the scratch: each forward pass is followed at most once.
 pub trait Layer: Debug + Send + Sync {
     /// Name of the kind, the key of the registry: `dense`, `dropout`, …
     fn kind(&self) -> &str;
@@ -121,6 +123,9 @@ pub struct Context<'a> {
 
 impl<'a> Context<'a> {
     /// The noise at one of the layer's sites, numbered by the layer from 0 to 7. `None` if the pass has none.
+    ///
+    /// # Panics
+    /// If `site` is above 7.
     #[must_use]
     pub fn site(&self, site: u64, draw: Draw) -> Option<Site<'a>> {
         self.pass.site(self.layer, site, draw)

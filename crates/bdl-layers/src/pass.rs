@@ -3,6 +3,9 @@
 use bdl_dist::Noise;
 use bdl_tensor::{Pool, Serial};
 
+/// How many layers of a plan can be told apart in a noise address.
+pub(crate) const MAX_LAYERS: usize = 1 << 12;
+
 /// What a network is evaluated for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Mode {
@@ -138,13 +141,21 @@ impl<'a> Pass<'a> {
         }
     }
 
-    /// The noise of one site of a layer, if this pass has any.
+    /// The noise of one site of the layer at position `layer` in its plan, if this pass has any.
     ///
-    /// A site is a place where a layer draws; it numbers its own from 0 to 7. Noise per pass lives in
-    /// stream `layer << 8 | site`, noise per row in a stream of its own for each pass.
-    pub(crate) fn site(&self, layer: usize, site: u64, draw: Draw) -> Option<Site<'a>> {
+    /// A site is a place where a layer draws; it numbers its own from 0 to 7 and says in its documentation
+    /// what it draws there. Noise per pass lives in stream `layer << 8 | site`, noise per row in a stream of
+    /// its own for each pass. Layers use [`Context::site`](crate::Context::site), which is this for their own
+    /// position; here it is for whoever wants to see or repeat what a layer draws.
+    ///
+    /// # Panics
+    /// If `layer` is not below 4096, `site` not below 8, or the pass number not below 2⁴⁸.
+    #[must_use]
+    pub fn site(&self, layer: usize, site: u64, draw: Draw) -> Option<Site<'a>> {
         let noise = self.noise?;
-        debug_assert!(site < 8 && layer < 1 << 12 && self.index < 1 << 48);
+        assert!(layer < MAX_LAYERS, "site: layer must be below {MAX_LAYERS}, got {layer}");
+        assert!(site < 8, "site: must be below 8, got {site}");
+        assert!(self.index < 1 << 48, "site: pass must be below 2^48, got {}", self.index);
         let layer = layer as u64;
         match draw {
             Draw::Mean => None,
@@ -167,11 +178,17 @@ pub struct Site<'a> {
 
 impl Site<'_> {
     /// Standard normals for consecutive slots of `len` elements; one slot per row or one for the pass.
+    ///
+    /// # Panics
+    /// If `len` is 0 or does not divide `out.len()`.
     pub fn normals(&self, len: usize, out: &mut [f32]) {
         self.noise.normals(self.stream, self.slot, len, out);
     }
 
     /// Mask bits for consecutive slots of `len` units, `⌈len/64⌉` words each.
+    ///
+    /// # Panics
+    /// If `len` is 0, `out` is not whole slots, or `keep_prob` is not in `[0, 1]`.
     pub fn mask(&self, len: usize, keep_prob: f64, out: &mut [u64]) {
         self.noise.mask(self.stream, self.slot, len, keep_prob, out);
     }

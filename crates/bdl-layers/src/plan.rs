@@ -4,6 +4,7 @@ use bdl_dist::Noise;
 use bdl_tensor::{Mat, MatMut, kernels};
 
 use crate::layer::{Backward, Context, KlAt, Layer, LayerReport};
+use crate::pass::MAX_LAYERS;
 use crate::workspace::Workspace;
 use crate::{BlockEntry, Error, Pass, place};
 
@@ -49,8 +50,11 @@ impl Plan {
     /// Checks that each layer takes what the one in front gives, and places the parameters.
     ///
     /// # Errors
-    /// [`Error::NoLayers`], [`Error::Chain`].
+    /// [`Error::NoLayers`], [`Error::TooManyLayers`], [`Error::Chain`].
     pub fn new(layers: Vec<Box<dyn Layer>>) -> Result<Self, Error> {
+        if layers.len() > MAX_LAYERS {
+            return Err(Error::TooManyLayers { got: layers.len() });
+        }
         let mut plan = Self { layers: Vec::with_capacity(layers.len()), entries: Vec::new(), n_params: 0 };
         for (index, layer) in layers.into_iter().enumerate() {
             plan.push(index, layer)?;
@@ -193,7 +197,8 @@ impl Plan {
     /// and the pass that [`forward_train`](Plan::forward_train) has just made with the same arguments.
     ///
     /// # Errors
-    /// [`Error::Length`] for a gradient vector of the wrong length; else as for [`forward`](Plan::forward).
+    /// [`Error::Length`] for a gradient vector of the wrong length, or after a pass of another kind;
+    /// [`Error::Shape`] where there was no such pass; else as for [`forward`](Plan::forward).
     pub fn backward(
         &self,
         params: &[f32],
@@ -206,7 +211,7 @@ impl Plan {
         check_len("backward grads", self.n_params, grads.len())?;
         let rows = x.rows();
         check_shape("backward pass", [ws.output().rows(), ws.output().cols()], [rows, self.out_dim()])?;
-        let (mut act, mut float, mut word) = ws.tape_ends(self, rows, pass);
+        let (mut act, mut float, mut word) = ws.tape_to_follow(self, rows, pass)?;
         let Workspace { acts, floats, words, d_out, other, .. } = ws;
         let (mut dy, mut dx) = (d_out, other);
         for (index, l) in self.layers.iter().enumerate().rev() {
@@ -305,7 +310,7 @@ impl Plan {
     }
 }
 
-fn check_len(what: &str, expected: usize, got: usize) -> Result<(), Error> {
+pub(crate) fn check_len(what: &str, expected: usize, got: usize) -> Result<(), Error> {
     if expected == got { Ok(()) } else { Err(Error::Length { what: what.to_owned(), expected, got }) }
 }
 

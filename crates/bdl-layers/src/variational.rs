@@ -4,7 +4,7 @@ use bdl_dist::{Normal, NoiseRng, kl_normal, kl_normal_grad, raw_scale, reparamet
 use bdl_tensor::{Mat, MatMut, Store, kernels, math, matmul, matmul_nt, matmul_tn};
 use serde::{Deserialize, Serialize};
 
-use crate::dense::{affine, affine_backward, check_dims, check_positive, init_he, split_weights};
+use crate::dense::{add_bias, add_bias_grad, affine, affine_backward, check_dims, check_positive, init_he, split_weights};
 use crate::layer::{Backward, Context, KlAt, Layer, LayerReport, Scratch};
 use crate::{Block, Draw, Error, Pass, Prior, Role, codec, prior};
 
@@ -20,6 +20,9 @@ use crate::{Block, Draw, Error, Pass, Prior, Role, codec, prior};
 /// The second, local reparameterization, gives each row the exact marginal distribution of its
 /// pre-activations, independent of the other rows. A unit of variance 0 has gradient 0 through `√v`.
 ///
+/// Noise: the weights' eps at site 0 and the biases' at site 1, one slot per pass; under one draw per row the
+/// pre-activations' eps at site 2, one slot per row.
+///
 /// # References
 /// Blundell et al. 2015, *Weight uncertainty in neural networks*; Kingma, Salimans & Welling 2015,
 /// *Variational dropout and the local reparameterization trick*, §2.2; `docs/math.md#local-reparameterization`.
@@ -29,6 +32,7 @@ pub struct VariationalDense {
     out_dim: usize,
     prior: Prior,
     init_sigma: f64,
+    bias: bool,
     priors: (Normal, Normal),
 }
 
@@ -39,6 +43,7 @@ struct V1 {
     out_dim: u64,
     prior: prior::V1,
     init_sigma: f64,
+    bias: bool,
 }
 
 /// Where a layer draws: weights, biases, or pre-activations.
@@ -58,7 +63,7 @@ impl VariationalDense {
         check_dims(Self::KIND, in_dim, out_dim)?;
         prior.check(Self::KIND)?;
         let init_sigma = 0.1 / (in_dim as f64).sqrt();
-        Ok(Self { in_dim, out_dim, prior, init_sigma, priors: prior.of_weight_and_bias(in_dim)? })
+        Ok(Self { in_dim, out_dim, prior, init_sigma, bias: true, priors: prior.of_weight_and_bias(in_dim)? })
     }
 
     /// The same with another initial standard deviation of the posterior.
@@ -70,27 +75,37 @@ impl VariationalDense {
         Ok(Self { init_sigma, ..self })
     }
 
+    /// The same without biases: `y = x·w`.
+    #[must_use]
+    pub fn without_bias(self) -> Self {
+        Self { bias: false, ..self }
+    }
+
     pub(crate) fn build(config: &[u8]) -> Result<Box<dyn Layer>, Error> {
         let v: V1 = codec::decode("layer variational-dense", config)?;
         let layer = Self::new(v.in_dim as usize, v.out_dim as usize, v.prior.into())?;
-        Ok(Box::new(layer.with_init_sigma(v.init_sigma)?))
+        Ok(Box::new(Self { bias: v.bias, ..layer.with_init_sigma(v.init_sigma)? }))
     }
 
     fn weights(&self) -> usize {
         self.in_dim * self.out_dim
     }
 
+    fn biases(&self) -> usize {
+        if self.bias { self.out_dim } else { 0 }
+    }
+
     fn split<'a>(&self, params: &'a [f32]) -> Params<'a> {
         let (weight_mu, rest) = params.split_at(self.weights());
         let (weight_rho, rest) = rest.split_at(self.weights());
-        let (bias_mu, bias_rho) = rest.split_at(self.out_dim);
+        let (bias_mu, bias_rho) = rest.split_at(self.biases());
         Params { weight_mu, weight_rho, bias_mu, bias_rho }
     }
 
     fn split_grads<'a>(&self, grads: &'a mut [f32]) -> Grads<'a> {
         let (weight_mu, rest) = grads.split_at_mut(self.weights());
         let (weight_rho, rest) = rest.split_at_mut(self.weights());
-        let (bias_mu, bias_rho) = rest.split_at_mut(self.out_dim);
+        let (bias_mu, bias_rho) = rest.split_at_mut(self.biases());
         Grads { weight_mu, weight_rho, bias_mu, bias_rho }
     }
 
@@ -101,7 +116,7 @@ impl VariationalDense {
     /// Scratch under one draw per pass: the drawn weights and biases, the eps they were drawn with, and the
     /// gradient of what was drawn.
     fn shared<'a>(&self, floats: &'a mut [f32]) -> Shared<'a> {
-        let n = self.weights() + self.out_dim;
+        let n = self.weights() + self.biases();
         let (drawn, rest) = floats.split_at_mut(n);
         let (eps, d_drawn) = rest.split_at_mut(n);
         Shared { drawn, eps, d_drawn }
@@ -115,11 +130,14 @@ impl VariationalDense {
         let (drawn_w, drawn_b) = drawn.split_at_mut(self.weights());
         if let [Some(weight), Some(bias)] = sites {
             weight.normals(self.weights(), eps_w);
-            bias.normals(self.out_dim, eps_b);
+            if self.bias {
+                bias.normals(self.out_dim, eps_b);
+            }
         }
         reparameterize(p.weight_mu, p.weight_rho, eps_w, drawn_w)?;
         reparameterize(p.bias_mu, p.bias_rho, eps_b, drawn_b)?;
-        let (weight, bias) = split_weights(&ctx.floats[..self.weights() + self.out_dim], self.in_dim, self.out_dim);
+        let drawn = &ctx.floats[..self.weights() + self.biases()];
+        let (weight, bias) = split_weights(drawn, self.in_dim, self.out_dim);
         affine(ctx.pass, x, weight, bias, y)
     }
 
@@ -131,21 +149,23 @@ impl VariationalDense {
         let weight = Mat::new(&drawn[..self.weights()], self.in_dim, self.out_dim)?;
         affine_backward(ctx.pass, weight, d_weight, d_bias, io)?;
         let g = self.split_grads(grads);
-        let (eps_w, eps_b) = eps.split_at(self.weights());
-        shared_grads(d_weight, eps_w, p.weight_rho, g.weight_mu, g.weight_rho);
-        shared_grads(d_bias, eps_b, p.bias_rho, g.bias_mu, g.bias_rho);
+        let (eps_w, eps_b) = eps.split_at_mut(self.weights());
+        let (tmp_w, tmp_b) = drawn.split_at_mut(self.weights());
+        shared_grads(d_weight, p.weight_rho, eps_w, tmp_w, g.weight_mu, g.weight_rho);
+        shared_grads(d_bias, p.bias_rho, eps_b, tmp_b, g.bias_mu, g.bias_rho);
         Ok(())
     }
 
     /// Scratch under one draw per row.
     fn local<'a>(&self, rows: usize, floats: &'a mut [f32]) -> Local<'a> {
         let (weight_var, rest) = floats.split_at_mut(self.weights());
-        let (bias_var, rest) = rest.split_at_mut(self.out_dim);
+        let (bias_var, rest) = rest.split_at_mut(self.biases());
         let (d_weight_var, rest) = rest.split_at_mut(self.weights());
-        let (d_bias_var, rest) = rest.split_at_mut(self.out_dim);
+        let (d_bias_var, rest) = rest.split_at_mut(self.biases());
         let (x2, rest) = rest.split_at_mut(rows * self.in_dim);
+        let (mean, rest) = rest.split_at_mut(rows * self.out_dim);
         let (var, eps) = rest.split_at_mut(rows * self.out_dim);
-        Local { weight_var, bias_var, d_weight_var, d_bias_var, x2, var, eps }
+        Local { weight_var, bias_var, d_weight_var, d_bias_var, x2, mean, var, eps }
     }
 
     fn forward_local(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {
@@ -158,41 +178,52 @@ impl VariationalDense {
         let x2 = Mat::new(l.x2, rows, self.in_dim)?;
         let mut var = MatMut::new(l.var, rows, self.out_dim)?;
         matmul(pool, x2, self.as_weight(l.weight_var)?, Store::Overwrite, &mut var)?;
-        kernels::add_bias_rows(l.bias_var, &mut var);
+        add_bias(l.bias_var, &mut var);
         if let Some(site) = site {
             site.normals(self.out_dim, l.eps);
         }
-        matmul(pool, x, self.as_weight(p.weight_mu)?, Store::Overwrite, y)?;
-        kernels::add_bias_rows(p.bias_mu, y);
-        add_noise(l.var, l.eps, y.data_mut());
+        let mut mean = MatMut::new(l.mean, rows, self.out_dim)?;
+        affine(ctx.pass, x, self.as_weight(p.weight_mu)?, p.bias_mu, &mut mean)?;
+        kernels::sqrt_mul_add(l.mean, l.var, l.eps, y.data_mut());
         Ok(())
     }
 
     fn backward_local(&self, ctx: &mut Context<'_>, grads: &mut [f32], io: Backward<'_>) -> Result<(), Error> {
         let (rows, p) = (io.x.rows(), self.split(ctx.params));
-        let pool = ctx.pass.pool();
-        let l = self.local(rows, ctx.floats);
+        let pass = ctx.pass;
+        let mut l = self.local(rows, ctx.floats);
         let g = self.split_grads(grads);
         variance_grads(io.dy.data(), l.eps, l.var);
         let d_var = Mat::new(l.var, rows, self.out_dim)?;
         let x2 = Mat::new(l.x2, rows, self.in_dim)?;
         let mut d_weight_var = MatMut::new(l.d_weight_var, self.in_dim, self.out_dim)?;
-        matmul_tn(pool, x2, d_var, Store::Overwrite, &mut d_weight_var)?;
+        matmul_tn(pass.pool(), x2, d_var, Store::Overwrite, &mut d_weight_var)?;
         l.d_bias_var.fill(0.0);
-        kernels::col_sums_add(d_var, l.d_bias_var);
-        local_scale_grads(l.d_weight_var, p.weight_rho, g.weight_rho);
-        local_scale_grads(l.d_bias_var, p.bias_rho, g.bias_rho);
-        let mut d_mu = MatMut::new(g.weight_mu, self.in_dim, self.out_dim)?;
-        matmul_tn(pool, io.x, io.dy, Store::Add, &mut d_mu)?;
-        kernels::col_sums_add(io.dy, g.bias_mu);
-        if let Some(mut dx) = io.dx {
-            // dx = dy·muᵀ + 2x ⊙ (dv·(sigma²)ᵀ)
-            let mut d_x2 = MatMut::new(l.x2, rows, self.in_dim)?;
-            matmul_nt(pool, d_var, self.as_weight(l.weight_var)?, Store::Overwrite, &mut d_x2)?;
-            matmul_nt(pool, io.dy, self.as_weight(p.weight_mu)?, Store::Overwrite, &mut dx)?;
-            for ((dx, &d_x2), &x) in dx.data_mut().iter_mut().zip(&*l.x2).zip(io.x.data()) {
-                *dx += 2.0 * x * d_x2;
-            }
+        add_bias_grad(d_var, l.d_bias_var);
+        let Backward { x, y, dy, mut dx } = io;
+        let through_mean = Backward { x, y, dy, dx: dx.as_mut().map(MatMut::reborrow) };
+        affine_backward(pass, self.as_weight(p.weight_mu)?, g.weight_mu, g.bias_mu, through_mean)?;
+        if let Some(dx) = &mut dx {
+            self.add_dx_through_variance(pass, &mut l, x, dx)?;
+        }
+        local_scale_grads(l.d_weight_var, p.weight_rho, l.weight_var, g.weight_rho);
+        local_scale_grads(l.d_bias_var, p.bias_rho, l.bias_var, g.bias_rho);
+        Ok(())
+    }
+
+    /// `dx += 2x ⊙ (dv·(sigma²)ᵀ)`, with dv in `l.var`.
+    fn add_dx_through_variance(
+        &self,
+        pass: &Pass<'_>,
+        l: &mut Local<'_>,
+        x: Mat<'_>,
+        dx: &mut MatMut<'_>,
+    ) -> Result<(), Error> {
+        let d_var = Mat::new(l.var, x.rows(), self.out_dim)?;
+        let mut d_x2 = MatMut::new(l.x2, x.rows(), self.in_dim)?;
+        matmul_nt(pass.pool(), d_var, self.as_weight(l.weight_var)?, Store::Overwrite, &mut d_x2)?;
+        for ((dx, &d_x2), &x) in dx.data_mut().iter_mut().zip(&*l.x2).zip(x.data()) {
+            *dx += 2.0 * x * d_x2;
         }
         Ok(())
     }
@@ -229,31 +260,23 @@ struct Local<'a> {
     d_weight_var: &'a mut [f32],
     d_bias_var: &'a mut [f32],
     x2: &'a mut [f32],
+    mean: &'a mut [f32],
     var: &'a mut [f32],
     eps: &'a mut [f32],
 }
 
-/// `d_mu += dw`, `d_rho += dw·eps·sigmoid(rho)`.
-fn shared_grads(dw: &[f32], eps: &[f32], rho: &[f32], d_mu: &mut [f32], d_rho: &mut [f32]) {
+/// `d_mu += dw`, `d_rho += dw·eps·sigmoid(rho)`; `eps` and `tmp` are used up.
+fn shared_grads(dw: &[f32], rho: &[f32], eps: &mut [f32], tmp: &mut [f32], d_mu: &mut [f32], d_rho: &mut [f32]) {
     kernels::axpy(1.0, dw, d_mu);
-    for (((d_rho, &dw), &eps), &rho) in d_rho.iter_mut().zip(dw).zip(eps).zip(rho) {
-        *d_rho += dw * eps * math::sigmoid(rho);
-    }
+    kernels::mul(dw, eps, tmp);
+    kernels::softplus_backward(rho, tmp, eps);
+    kernels::axpy(1.0, eps, d_rho);
 }
 
 /// `out = softplus(rho)²`.
 fn variances(rho: &[f32], out: &mut [f32]) {
-    for (out, &rho) in out.iter_mut().zip(rho) {
-        let sigma = math::softplus(rho);
-        *out = sigma * sigma;
-    }
-}
-
-/// `y += √var·eps`.
-fn add_noise(var: &[f32], eps: &[f32], y: &mut [f32]) {
-    for ((y, &var), &eps) in y.iter_mut().zip(var).zip(eps) {
-        *y += var.sqrt() * eps;
-    }
+    kernels::softplus(rho, out);
+    out.iter_mut().for_each(|sigma| *sigma *= *sigma);
 }
 
 /// Replaces each variance v by `∂L/∂v = dy·eps/(2√v)`, 0 where v = 0.
@@ -263,11 +286,12 @@ fn variance_grads(dy: &[f32], eps: &[f32], var: &mut [f32]) {
     }
 }
 
-/// `d_rho += ∂L/∂sigma²·2 sigma·sigmoid(rho)`.
-fn local_scale_grads(d_var: &[f32], rho: &[f32], d_rho: &mut [f32]) {
-    for ((d_rho, &d_var), &rho) in d_rho.iter_mut().zip(d_var).zip(rho) {
-        *d_rho += d_var * 2.0 * math::softplus(rho) * math::sigmoid(rho);
-    }
+/// `d_rho += ∂L/∂sigma²·2 sigma·sigmoid(rho)`; `d_var` and `tmp` are used up.
+fn local_scale_grads(d_var: &mut [f32], rho: &[f32], tmp: &mut [f32], d_rho: &mut [f32]) {
+    kernels::softplus(rho, tmp);
+    d_var.iter_mut().zip(&*tmp).for_each(|(d, sigma)| *d *= sigma);
+    kernels::softplus_backward(rho, d_var, tmp);
+    kernels::axpy(2.0, tmp, d_rho);
 }
 
 impl Layer for VariationalDense {
@@ -281,6 +305,7 @@ impl Layer for VariationalDense {
             out_dim: self.out_dim as u64,
             prior: self.prior.into(),
             init_sigma: self.init_sigma,
+            bias: self.bias,
         };
         codec::encode("layer variational-dense", &v)
     }
@@ -295,12 +320,14 @@ impl Layer for VariationalDense {
 
     fn blocks(&self) -> Vec<Block> {
         let (weight, bias) = ([self.in_dim, self.out_dim], [self.out_dim]);
-        vec![
+        let mut blocks = vec![
             Block::new("weight.mu", &weight, Role::Mean),
             Block::new("weight.rho", &weight, Role::RawScale),
             Block::new("bias.mu", &bias, Role::Mean),
             Block::new("bias.rho", &bias, Role::RawScale),
-        ]
+        ];
+        blocks.truncate(if self.bias { 4 } else { 2 });
+        blocks
     }
 
     fn init(&self, params: &mut [f32], rng: &mut NoiseRng) {
@@ -316,11 +343,11 @@ impl Layer for VariationalDense {
     }
 
     fn scratch(&self, rows: usize, pass: &Pass<'_>) -> Scratch {
-        let n = self.weights() + self.out_dim;
+        let n = self.weights() + self.biases();
         let floats = match pass.weight_draw() {
             Draw::Mean => 0,
             Draw::Pass => 3 * n,
-            Draw::Row => 2 * n + rows * (self.in_dim + 2 * self.out_dim),
+            Draw::Row => 2 * n + rows * (self.in_dim + 3 * self.out_dim),
         };
         Scratch { floats, words: 0 }
     }

@@ -2,7 +2,8 @@
 
 use bdl_tensor::{Mat, MatMut};
 
-use crate::{Pass, Plan};
+use crate::plan::check_len;
+use crate::{Error, Pass, Plan};
 
 /// Memory for passes through a [`Plan`]. It grows to the largest pass it has seen and then stays.
 ///
@@ -16,8 +17,14 @@ pub struct Workspace {
     pub(crate) d_out: Vec<f32>,
     pub(crate) floats: Vec<f32>,
     pub(crate) words: Vec<u64>,
+    /// Start, rows and columns of the output in `acts`; all 0 if there is none to go back from.
     output: [usize; 3],
+    /// Where the tape of the last training pass ends.
+    tape: TapeEnds,
 }
+
+/// Ends of activations, floats and words.
+type TapeEnds = (usize, usize, usize);
 
 impl Workspace {
     /// An empty workspace.
@@ -60,7 +67,9 @@ impl Workspace {
     }
 
     pub(crate) fn fit_for_training(&mut self, plan: &Plan, rows: usize, pass: &Pass<'_>) {
-        let (acts, floats, words) = self.tape_ends(plan, rows, pass);
+        self.tape = tape_ends(plan, rows, pass);
+        self.output = [0; 3];
+        let (acts, floats, words) = self.tape;
         let widest = plan.layers().map(|(_, l)| l.out_dim().max(l.in_dim())).max().unwrap_or(0);
         grow(&mut self.acts, acts);
         grow(&mut self.other, rows * widest);
@@ -69,13 +78,20 @@ impl Workspace {
         grow(&mut self.words, words);
     }
 
-    /// Where activations, floats and words of a training pass end.
-    pub(crate) fn tape_ends(&self, plan: &Plan, rows: usize, pass: &Pass<'_>) -> (usize, usize, usize) {
-        plan.layers().fold((0, 0, 0), |(acts, floats, words), (_, layer)| {
-            let scratch = layer.scratch(rows, pass);
-            (acts + rows * layer.out_dim(), floats + scratch.floats, words + scratch.words)
-        })
+    /// Where the tape of the last training pass ends, which must be one of this kind.
+    pub(crate) fn tape_to_follow(&self, plan: &Plan, rows: usize, pass: &Pass<'_>) -> Result<TapeEnds, Error> {
+        let expected = tape_ends(plan, rows, pass);
+        check_len("backward activations", expected.0, self.tape.0)?;
+        check_len("backward scratch", expected.1 + expected.2, self.tape.1 + self.tape.2)?;
+        Ok(expected)
     }
+}
+
+fn tape_ends(plan: &Plan, rows: usize, pass: &Pass<'_>) -> TapeEnds {
+    plan.layers().fold((0, 0, 0), |(acts, floats, words), (_, layer)| {
+        let scratch = layer.scratch(rows, pass);
+        (acts + rows * layer.out_dim(), floats + scratch.floats, words + scratch.words)
+    })
 }
 
 fn view(data: &[f32], rows: usize, cols: usize) -> Mat<'_> {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 
 use crate::names::{Counts, Listed, Numbers, Suggestion};
@@ -43,6 +44,35 @@ pub enum Error {
     /// An error of a layer, a plan or a model file.
     #[error(transparent)]
     Layers(#[from] bdl_layers::Error),
+    /// An error of the scores.
+    #[error(transparent)]
+    Metrics(#[from] bdl_metrics::Error),
+    /// A setting out of range.
+    #[error("{what}: must be {expected}, got {got}")]
+    Argument {
+        /// The setting.
+        what: &'static str,
+        /// The range.
+        expected: &'static str,
+        /// The value.
+        got: String,
+    },
+    /// A model file that is not one, or not a whole one.
+    #[error("{file}: {source}")]
+    Model {
+        /// The file's name.
+        file: Arc<str>,
+        /// What is wrong.
+        source: Box<Error>,
+    },
+    /// The operating system could not write the file.
+    #[error("{file}: cannot be written: {source}")]
+    Write {
+        /// The file's name.
+        file: Arc<str>,
+        /// What the operating system said.
+        source: io::Error,
+    },
     // Reading.
     /// The operating system could not open or read the file.
     #[error("{file}: {source}")]
@@ -428,6 +458,14 @@ pub enum Error {
 }
 
 impl Error {
+    pub(crate) fn read(path: &Path, source: io::Error) -> Error {
+        Error::Io { file: path.display().to_string().into(), source }
+    }
+
+    pub(crate) fn write(path: &Path, source: io::Error) -> Error {
+        Error::Write { file: path.display().to_string().into(), source }
+    }
+
     /// Whether one row is at fault and the rows after it can still be read and encoded.
     #[must_use]
     pub fn is_bad_row(&self) -> bool {

@@ -13,10 +13,14 @@
 mod chunk;
 mod encode;
 mod error;
+mod evaluate;
+mod file;
 mod fit;
 mod levels;
 mod method;
+mod model;
 mod names;
+mod predict;
 mod reader;
 mod records;
 mod row_buffer;
@@ -24,13 +28,20 @@ mod schema;
 mod select;
 mod sniff;
 mod split;
+mod stream;
 mod table;
 mod target;
+mod train;
 
 pub use crate::chunk::{Chunk, Row};
 pub use crate::encode::Encoder;
 pub use crate::error::{Error, Place};
+pub use crate::evaluate::Evaluation;
 pub use crate::method::{Architecture, Method, Noise, Outputs};
+pub use crate::model::{LayerSummary, Model};
+pub use crate::predict::{
+    ClassPrediction, ModelPredictor, Prediction, Predictions, RealPrediction, RowScratch, Telling,
+};
 pub use crate::reader::RowReader;
 pub use crate::records::MAX_ROW_BYTES;
 pub use crate::row_buffer::{FeatureRef, RowBuffer};
@@ -41,5 +52,10 @@ pub use crate::select::{
 };
 pub use crate::sniff::{DELIMITERS, sniff_delimiter};
 pub use crate::split::{Split, SplitKey, split_by_fraction, split_by_group, split_by_order, split_key};
+pub use crate::stream::{
+    FileEvent, FilePrediction, FileReport, OnBadRow, OutputValue, PredictedRow, write_csv_header,
+    write_csv_row,
+};
 pub use crate::table::{Cell, ColumnKind, MISSING_MARKS, Table};
 pub use crate::target::Targets;
+pub use crate::train::{TrainConfig, TrainProgress, Training, Valid};

@@ -1,6 +1,9 @@
 //! Names in messages: lists, counts, excerpts, and the closest name to a misspelled one.
 
 use std::fmt;
+use std::sync::Arc;
+
+use crate::error::Error;
 
 /// How many names or values a message lists before it says "and n more".
 const LISTED: usize = 30;
@@ -99,6 +102,23 @@ fn distance(a: &str, b: &str) -> usize {
         }
     }
     row[b.len()]
+}
+
+/// The position of the column `name`, which `flag` asked for, in the header `columns` of `file`.
+pub(crate) fn find_column(
+    flag: &'static str,
+    file: &Arc<str>,
+    columns: &[String],
+    name: &str,
+) -> Result<usize, Error> {
+    let found = columns.iter().position(|column| column == name.trim());
+    found.ok_or_else(|| Error::UnknownColumn {
+        flag,
+        file: file.clone(),
+        name: name.to_owned(),
+        suggestion: closest(name, columns.iter().map(String::as_str)),
+        available: columns.to_vec(),
+    })
 }
 
 #[cfg(test)]

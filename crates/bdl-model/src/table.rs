@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::chunk::{Chunk, Row};
 use crate::error::{Error, Place};
-use crate::names::{closest, excerpt};
+use crate::names::{excerpt, find_column};
 use crate::reader::RowReader;
 
 /// Cells that count as missing, besides the empty one; spaces around them do not matter.
@@ -157,14 +157,7 @@ impl Table {
     ///
     /// If there is none; the message lists the columns and suggests the closest.
     pub fn column(&self, flag: &'static str, name: &str) -> Result<usize, Error> {
-        let found = self.columns.iter().position(|column| column == name.trim());
-        found.ok_or_else(|| Error::UnknownColumn {
-            flag,
-            file: self.shared_file(),
-            name: name.to_owned(),
-            suggestion: closest(name, self.columns.iter().map(String::as_str)),
-            available: self.columns.clone(),
-        })
+        find_column(flag, &self.shared_file(), &self.columns, name)
     }
 
     /// Whether `column` holds numbers or categories.

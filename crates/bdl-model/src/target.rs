@@ -1,6 +1,8 @@
 //! From the target's cells to the numbers that a likelihood takes.
 
-use crate::chunk::Row;
+use std::sync::Arc;
+
+use crate::chunk::{Chunk, Row};
 use crate::encode::Encoder;
 use crate::error::{Error, Place};
 use crate::names::excerpt;
@@ -16,6 +18,29 @@ pub enum Targets {
     Class(Vec<u32>),
 }
 
+impl Targets {
+    /// Number of rows.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.view().len()
+    }
+
+    /// Whether there is no row.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// As a likelihood takes them.
+    #[must_use]
+    pub fn view(&self) -> bdl_infer::Targets<'_> {
+        match self {
+            Targets::Real(y) => bdl_infer::Targets::Real(y),
+            Targets::Class(y) => bdl_infer::Targets::Class(y),
+        }
+    }
+}
+
 impl Encoder {
     /// The encoded targets of `rows` of `table`.
     ///
@@ -23,10 +48,26 @@ impl Encoder {
     ///
     /// If the table has no target, or as [`Encoder::real_target`] and [`Encoder::class_target`].
     pub fn encode_targets(&self, table: &Table, rows: &[usize], map: &ColumnMap) -> Result<Targets, Error> {
-        let no_target =
-            || Error::NoTarget { file: table.shared_file(), column: self.schema().target.name.clone() };
-        let column = map.target.ok_or_else(no_target)?;
-        let rows = rows.iter().map(|&row| table.row(row));
+        let column = self.target_column(map, &table.shared_file())?;
+        self.targets(rows.iter().map(|&row| table.row(row)), column)
+    }
+
+    /// The encoded targets of all rows of `chunk`, which was read from `file`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Encoder::encode_targets`].
+    pub fn chunk_targets(&self, file: &str, chunk: &Chunk, map: &ColumnMap) -> Result<Targets, Error> {
+        let column = self.target_column(map, &file.into())?;
+        self.targets(chunk.rows(), column)
+    }
+
+    fn target_column(&self, map: &ColumnMap, file: &Arc<str>) -> Result<usize, Error> {
+        let lacking = || Error::NoTarget { file: file.clone(), column: self.schema().target.name.clone() };
+        map.target.ok_or_else(lacking)
+    }
+
+    fn targets<'a>(&self, rows: impl Iterator<Item = Row<'a>>, column: usize) -> Result<Targets, Error> {
         match self.classes() {
             None => {
                 rows.map(|row| self.real_target(&row, column)).collect::<Result<_, _>>().map(Targets::Real)

@@ -1,3 +1,5 @@
+//! The categorical likelihood: softmax over the network's outputs.
+
 use bdl_layers::codec;
 use bdl_tensor::{Mat, MatMut, kernels};
 use serde::{Deserialize, Serialize};

@@ -1,3 +1,5 @@
+//! The Gaussian likelihood with one noise for all rows, fixed or learned.
+
 use bdl_dist::NoiseRng;
 use bdl_layers::{Block, Role, codec};
 use bdl_tensor::special::inv_softplus;

@@ -1,3 +1,5 @@
+//! The Gaussian likelihood whose noise the network puts out.
+
 use bdl_dist::NoiseRng;
 use bdl_layers::codec;
 use bdl_tensor::{Mat, MatMut};

@@ -1,3 +1,5 @@
+//! Values, gradients and limits of every likelihood, against the `f64` oracle.
+
 use bdl_testkit::finite::{assert_gradient_close, central_gradient};
 use bdl_testkit::oracle::OracleLikelihood;
 use bdl_testkit::source::{SplitMix64, to_f32, to_f64};

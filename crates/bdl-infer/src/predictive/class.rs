@@ -1,3 +1,7 @@
+//! The predictive distribution of a class.
+
+use bdl_dist::NoiseRng;
+
 use super::{MixtureScratch, Predictive, logsumexp, mcse};
 use crate::{ClassLikelihood, Error};
 
@@ -107,6 +111,17 @@ impl<'a> ClassMixture<'a> {
         Ok(logsumexp(terms) - (self.samples as f64).ln())
     }
 
+    /// Independent draws of the class given the passes: draw i is from pass `i % S`.
+    ///
+    /// As for [`RealMixture::draws`](crate::RealMixture::draws), S draws are one from each pass, and the i-th draws of
+    /// several rows come from the same pass.
+    pub fn draws(&self, rng: &mut NoiseRng, draws: &mut [u32]) {
+        let passes = self.pass_probs.chunks_exact(self.classes()).cycle();
+        for (draw, probs) in draws.iter_mut().zip(passes) {
+            *draw = class_at(probs, rng.uniform());
+        }
+    }
+
     /// `KL(p_s ‖ E p)` of each pass.
     fn divergences(&self) -> impl Iterator<Item = f64> {
         let passes =
@@ -116,6 +131,20 @@ impl<'a> ClassMixture<'a> {
             terms.map(|((&p, &ln_p), &mean)| p_ln(p, ln_p - mean.ln())).sum::<f64>()
         })
     }
+}
+
+/// The class in whose part of [0, 1) `u` lies; never one of probability 0.
+fn class_at(probs: &[f64], u: f64) -> u32 {
+    let mut left = u * probs.iter().sum::<f64>();
+    let mut last = 0;
+    for (class, &p) in probs.iter().enumerate().filter(|(_, p)| **p > 0.0) {
+        if left < p {
+            return class as u32;
+        }
+        left -= p;
+        last = class as u32;
+    }
+    last
 }
 
 /// `p·ln q` with `0·ln 0 = 0`.

@@ -1,3 +1,5 @@
+//! The predictive distribution of a number.
+
 use std::f64::consts::TAU;
 
 use bdl_dist::NoiseRng;

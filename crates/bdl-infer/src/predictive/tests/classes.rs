@@ -1,3 +1,5 @@
+//! Entropies, mutual information, its bias and its standard error.
+
 use bdl_testkit::stats::{mean, variance};
 
 use super::*;

@@ -1,3 +1,5 @@
+//! Tests of the predictive distribution.
+
 mod classes;
 mod numbers;
 mod solver;

@@ -1,3 +1,5 @@
+//! Moments, densities, scores and draws of real targets.
+
 use bdl_testkit::stats::{MomentCheck, mean, normal_cdf, normal_pdf, variance};
 
 use super::*;

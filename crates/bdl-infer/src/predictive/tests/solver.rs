@@ -1,3 +1,5 @@
+//! Quantiles of mixtures, and likelihoods that are not Gaussian.
+
 use std::f64::consts::PI;
 
 use bdl_layers::Block;

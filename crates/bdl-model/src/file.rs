@@ -1,0 +1,106 @@
+//! The section of a model file that belongs to this crate: schema and method.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Error;
+use crate::method::Method;
+use crate::schema::{Feature, FeatureKind, Schema, Target, TargetKind};
+use crate::select::MissingPolicy;
+
+/// Tag of the section that holds the schema.
+pub(crate) const SCHEMA: [u8; 4] = *b"SCHM";
+
+/// Schema and method as a file holds them; frozen.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct SchemaV1 {
+    features: Vec<FeatureV1>,
+    target: String,
+    kind: TargetV1,
+    missing: MissingV1,
+    method: String,
+}
+
+#[derive(Serialize, Deserialize)]
+struct FeatureV1 {
+    name: String,
+    kind: FeatureKindV1,
+}
+
+#[derive(Serialize, Deserialize)]
+enum FeatureKindV1 {
+    Numeric { mean: f64, std: f64 },
+    Categorical { levels: Vec<String>, most_frequent: u32 },
+}
+
+#[derive(Serialize, Deserialize)]
+enum TargetV1 {
+    Real { mean: f64, std: f64 },
+    Class { names: Vec<String> },
+}
+
+#[derive(Serialize, Deserialize)]
+enum MissingV1 {
+    Error,
+    Drop,
+    Impute,
+}
+
+impl SchemaV1 {
+    pub(crate) fn of(schema: &Schema, method: Method) -> Self {
+        let feature = |f: &Feature| FeatureV1 { name: f.name.clone(), kind: FeatureKindV1::of(&f.kind) };
+        Self {
+            features: schema.features.iter().map(feature).collect(),
+            target: schema.target.name.clone(),
+            kind: match &schema.target.kind {
+                &TargetKind::Real { mean, std } => TargetV1::Real { mean, std },
+                TargetKind::Class { names } => TargetV1::Class { names: names.clone() },
+            },
+            missing: match schema.missing {
+                MissingPolicy::Error => MissingV1::Error,
+                MissingPolicy::Drop => MissingV1::Drop,
+                MissingPolicy::Impute => MissingV1::Impute,
+            },
+            method: method.name().to_owned(),
+        }
+    }
+
+    pub(crate) fn into_schema(self) -> Result<(Schema, Method), Error> {
+        let method = Method::from_name(&self.method)
+            .ok_or_else(|| Error::Schema { what: format!("the method {:?} is unknown here", self.method) })?;
+        let feature = |f: FeatureV1| Feature { name: f.name, kind: f.kind.into_kind() };
+        let schema = Schema {
+            features: self.features.into_iter().map(feature).collect(),
+            target: Target {
+                name: self.target,
+                kind: match self.kind {
+                    TargetV1::Real { mean, std } => TargetKind::Real { mean, std },
+                    TargetV1::Class { names } => TargetKind::Class { names },
+                },
+            },
+            missing: match self.missing {
+                MissingV1::Error => MissingPolicy::Error,
+                MissingV1::Drop => MissingPolicy::Drop,
+                MissingV1::Impute => MissingPolicy::Impute,
+            },
+        };
+        Ok((schema, method))
+    }
+}
+
+impl FeatureKindV1 {
+    fn of(kind: &FeatureKind) -> Self {
+        match kind {
+            &FeatureKind::Numeric { mean, std } => Self::Numeric { mean, std },
+            FeatureKind::Categorical { levels, most_frequent } => {
+                Self::Categorical { levels: levels.clone(), most_frequent: *most_frequent }
+            }
+        }
+    }
+
+    fn into_kind(self) -> FeatureKind {
+        match self {
+            Self::Numeric { mean, std } => FeatureKind::Numeric { mean, std },
+            Self::Categorical { levels, most_frequent } => FeatureKind::Categorical { levels, most_frequent },
+        }
+    }
+}

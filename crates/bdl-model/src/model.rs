@@ -1,0 +1,223 @@
+//! The trained model: what a file holds and a service loads.
+
+use std::path::Path;
+
+use bdl_infer::{
+    Bnn, Kinds, LIKELIHOOD, Passes, RECORD, TrainingRecord, Units, push_bnn, push_record, read_bnn,
+    read_record,
+};
+use bdl_layers::{Container, LayerReport, PARAMS, PLAN, Section, codec, write_beside};
+
+use crate::encode::Encoder;
+use crate::file::{SCHEMA, SchemaV1};
+use crate::method::Method;
+use crate::schema::Schema;
+use crate::select::Task;
+use crate::{Error, ModelPredictor};
+
+/// A trained model: schema, network, likelihood and the parameters of one or more members.
+///
+/// It does not change any more and may be shared by threads.
+#[derive(Debug)]
+pub struct Model {
+    encoder: Encoder,
+    bnn: Bnn,
+    members: Vec<Vec<f32>>,
+    record: TrainingRecord,
+    method: Method,
+}
+
+impl Model {
+    pub(crate) fn from_parts(
+        encoder: Encoder,
+        bnn: Bnn,
+        members: Vec<Vec<f32>>,
+        record: TrainingRecord,
+        method: Method,
+    ) -> Self {
+        Self { encoder, bnn, members, record, method }
+    }
+
+    /// What the model knows of its data.
+    #[must_use]
+    pub fn schema(&self) -> &Schema {
+        self.encoder.schema()
+    }
+
+    /// Encodes rows for this model.
+    #[must_use]
+    pub fn encoder(&self) -> &Encoder {
+        &self.encoder
+    }
+
+    /// The task.
+    #[must_use]
+    pub fn task(&self) -> Task {
+        self.schema().task()
+    }
+
+    /// The method of each member.
+    #[must_use]
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// The network and its likelihood.
+    #[must_use]
+    pub fn bnn(&self) -> &Bnn {
+        &self.bnn
+    }
+
+    /// The parameters of each member.
+    #[must_use]
+    pub fn members(&self) -> &[Vec<f32>] {
+        &self.members
+    }
+
+    /// How it was trained; densities in the target's units.
+    #[must_use]
+    pub fn record(&self) -> &TrainingRecord {
+        &self.record
+    }
+
+    /// Parameters of all members.
+    #[must_use]
+    pub fn n_params(&self) -> usize {
+        self.members.iter().map(Vec::len).sum()
+    }
+
+    /// From the units of training to the target's.
+    ///
+    /// # Errors
+    /// Never for a model that was trained or loaded here.
+    pub fn units(&self) -> Result<Units, Error> {
+        Ok(match self.schema().target.kind.moments() {
+            Some((mean, std)) => Units::new(mean, std)?,
+            None => Units::default(),
+        })
+    }
+
+    /// Each layer's name, kind and report. Of an ensemble: its first member's.
+    ///
+    /// # Errors
+    /// Never for a model that was trained or loaded here.
+    pub fn layers(&self) -> Result<Vec<LayerSummary>, Error> {
+        let reports = self.bnn.report(&self.members[0])?;
+        let plan = self.bnn.plan();
+        Ok(plan
+            .layers()
+            .zip(reports)
+            .map(|((name, layer), report)| LayerSummary {
+                name: name.to_owned(),
+                kind: layer.kind().to_owned(),
+                shape: [layer.in_dim(), layer.out_dim()],
+                parameters: plan.entries().iter().filter(|e| e.owner == name).map(|e| e.range.len()).sum(),
+                report,
+            })
+            .collect())
+    }
+
+    /// A predictor for these passes.
+    ///
+    /// # Errors
+    /// If `samples` is 0.
+    pub fn predictor(&self, passes: Passes) -> Result<ModelPredictor<'_>, Error> {
+        ModelPredictor::new(self, passes)
+    }
+
+    /// The bytes of the model file.
+    ///
+    /// # Errors
+    /// What a user's own layer or likelihood has against being saved.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Error> {
+        let mut file = Container::default();
+        push_bnn(&mut file, &self.bnn, &self.members)?;
+        push_record(&mut file, &self.record)?;
+        let bytes = codec::encode("section SCHM", &SchemaV1::of(self.schema(), self.method))?;
+        file.push(Section { tag: SCHEMA, version: 1, required: true, bytes });
+        Ok(file.to_bytes()?)
+    }
+
+    /// Reads the bytes of a model file with the kinds of our crates.
+    ///
+    /// # Errors
+    /// If they are damaged, newer, not ours, or hold a kind that is not registered.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+        Self::from_bytes_with(bytes, &Kinds::default())
+    }
+
+    /// Reads the bytes of a model file with kinds of the user's own.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Model::from_bytes).
+    pub fn from_bytes_with(bytes: &[u8], kinds: &Kinds) -> Result<Self, Error> {
+        let file = Container::from_bytes(bytes)?;
+        file.refuse_unknown(&[PLAN, PARAMS, LIKELIHOOD, RECORD, SCHEMA])?;
+        let v: SchemaV1 = codec::decode("section SCHM", file.get(&SCHEMA, 1)?)?;
+        let (schema, method) = v.into_schema()?;
+        let (bnn, members) = read_bnn(&file, kinds)?;
+        let encoder = Encoder::new(schema)?;
+        fits(&encoder, &bnn)?;
+        Ok(Self { encoder, bnn, members, record: read_record(&file)?, method })
+    }
+
+    /// Writes the model beside `path` and renames it, so that `path` is never half written.
+    ///
+    /// # Errors
+    /// If the file cannot be written; what stood there is then untouched.
+    pub fn save(&self, path: &Path) -> Result<(), Error> {
+        write_beside(path, &self.to_bytes()?).map_err(|source| Error::write(path, source))
+    }
+
+    /// Loads a model file.
+    ///
+    /// # Errors
+    /// As [`from_bytes`](Model::from_bytes), with the file's name; if it cannot be read.
+    pub fn load(path: &Path) -> Result<Self, Error> {
+        Self::load_with(path, &Kinds::default())
+    }
+
+    /// Loads a model file with kinds of the user's own.
+    ///
+    /// # Errors
+    /// As [`load`](Model::load).
+    pub fn load_with(path: &Path, kinds: &Kinds) -> Result<Self, Error> {
+        let bytes = std::fs::read(path).map_err(|source| Error::read(path, source))?;
+        Self::from_bytes_with(&bytes, kinds)
+            .map_err(|e| Error::Model { file: path.display().to_string().into(), source: Box::new(e) })
+    }
+}
+
+/// A layer of a trained model, for a reader.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerSummary {
+    /// Its name, such as `1.dense`.
+    pub name: String,
+    /// Its kind, such as `dense`.
+    pub kind: String,
+    /// Input and output width.
+    pub shape: [usize; 2],
+    /// Number of its parameters.
+    pub parameters: usize,
+    /// What it learned.
+    pub report: LayerReport,
+}
+
+/// Whether the network takes the encoded rows and puts out what the target asks for.
+fn fits(encoder: &Encoder, bnn: &Bnn) -> Result<(), Error> {
+    let takes = bnn.plan().in_dim();
+    if takes != encoder.width() {
+        let what = format!("its features make {} inputs, but the network takes {takes}", encoder.width());
+        return Err(Error::Schema { what });
+    }
+    let classes = match bnn.likelihood().predicts() {
+        bdl_infer::Predicts::Class(likelihood) => likelihood.classes(),
+        _ => 0,
+    };
+    if classes != encoder.schema().class_names().len() {
+        let names = encoder.schema().class_names().len();
+        let what = format!("its target has {names} classes, but the likelihood predicts {classes}");
+        return Err(Error::Schema { what });
+    }
+    Ok(())
+}

@@ -1,0 +1,311 @@
+//! Predicting a whole file, chunk by chunk, in constant memory.
+
+use std::io::Write;
+
+use bdl_infer::Passes;
+use bdl_tensor::Pool;
+
+use crate::chunk::{Chunk, Row};
+use crate::model::Model;
+use crate::names::find_column;
+use crate::predict::{Prediction, Predictions, Telling};
+use crate::reader::RowReader;
+use crate::schema::ColumnMap;
+use crate::select::Task;
+use crate::{Error, ModelPredictor};
+
+/// What to do with a row that cannot be read or encoded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnBadRow {
+    /// Stop with its error.
+    #[default]
+    Stop,
+    /// Leave it out and go on.
+    Skip,
+}
+
+/// How a file is predicted.
+///
+/// | name | default | meaning |
+/// |---|---|---|
+/// | `passes` | 100 per row, `Scope::Pass`, seed 0 | the Monte Carlo passes |
+/// | `telling` | 90 % interval | interval, tolerance, draws |
+/// | `keep` | none | columns copied to the predictions |
+/// | `on_bad_row` | stop | what to do with a row that cannot be read or encoded |
+#[derive(Clone, Debug, Default)]
+pub struct FilePrediction {
+    /// The Monte Carlo passes.
+    pub passes: Passes,
+    /// Interval, tolerance, draws.
+    pub telling: Telling,
+    /// Columns copied to the predictions.
+    pub keep: Vec<String>,
+    /// What to do with a row that cannot be read or encoded.
+    pub on_bad_row: OnBadRow,
+}
+
+/// One predicted row of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct PredictedRow<'a> {
+    /// Number of the data row in the file, from 1.
+    pub number: u64,
+    /// The kept cells, as they stand in the file.
+    pub kept: &'a [&'a str],
+    /// The prediction.
+    pub prediction: &'a Prediction,
+    /// Class probabilities; empty in regression.
+    pub probs: &'a [f64],
+    /// Draws, class indices in classification.
+    pub draws: &'a [f64],
+}
+
+/// What predicting a file came to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileReport {
+    /// Rows predicted.
+    pub rows: u64,
+    /// Rows left out.
+    pub skipped: u64,
+    /// Rows whose Monte Carlo error stayed above the tolerance.
+    pub beyond_tolerance: u64,
+    /// Columns of the file that the model does not know and that were not kept.
+    pub ignored: Vec<String>,
+}
+
+/// What happens while a file is predicted.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum FileEvent<'a> {
+    /// A row, in input order.
+    Row(PredictedRow<'a>),
+    /// A row that was left out, and why.
+    Skipped(&'a Error),
+}
+
+/// Rows read and predicted at a time.
+const CHUNK: usize = 1024;
+
+impl Model {
+    /// Predicts all rows of a file and hands them to `sink` in input order.
+    ///
+    /// Memory is bounded by a chunk of rows times the passes, whatever the length of the file.
+    ///
+    /// # Errors
+    /// For a file without a feature or a kept column, a bad row under [`OnBadRow::Stop`], and whatever
+    /// `sink` returns.
+    pub fn predict_file(
+        &self,
+        reader: &mut RowReader,
+        how: &FilePrediction,
+        pool: &dyn Pool,
+        sink: &mut dyn FnMut(FileEvent<'_>) -> Result<(), Error>,
+    ) -> Result<FileReport, Error> {
+        let map = self.schema().match_header(reader.file(), reader.columns())?;
+        let keep = kept_columns(reader, &how.keep)?;
+        let name = |&column: &usize| reader.columns()[column].clone();
+        let ignored = map.ignored.iter().filter(|c| !keep.contains(c)).map(name).collect();
+        let mut run = Run {
+            predictor: self.predictor(how.passes)?,
+            how,
+            pool,
+            map,
+            keep,
+            report: FileReport { ignored, ..FileReport::default() },
+            x: Vec::new(),
+            good: Vec::new(),
+        };
+        let mut chunk = Chunk::new();
+        loop {
+            let read = reader.next_chunk(CHUNK, &mut chunk);
+            run.chunk(&chunk, sink)?;
+            match read {
+                Ok(true) => {}
+                Ok(false) => return Ok(run.report),
+                Err(e) if e.is_bad_row() => run.bad_row(e, sink)?,
+                Err(e) => return Err(e),
+            }
+        }
+    }
+
+    /// Names of the columns that [`write_csv_row`] writes: the kept ones, then the prediction's.
+    #[must_use]
+    pub fn output_columns(&self, keep: &[String], draws: usize) -> Vec<String> {
+        let mut columns = keep.to_vec();
+        let own: &[&str] = match self.task() {
+            Task::Regression => {
+                &["mean", "std", "aleatoric_std", "epistemic_std", "lower", "upper", "mean_mcse"]
+            }
+            Task::Classification => {
+                columns.push("label".to_owned());
+                columns.extend(self.schema().class_names().iter().map(|class| format!("prob_{class}")));
+                &["predictive_entropy", "expected_entropy", "mutual_information", "mutual_information_mcse"]
+            }
+        };
+        columns.extend(own.iter().map(|&name| name.to_owned()));
+        columns.extend((1..=draws).map(|i| format!("draw_{i}")));
+        columns
+    }
+
+    /// Values of the columns of [`output_columns`](Model::output_columns) behind the kept ones.
+    ///
+    /// An absent Monte Carlo error is an empty text; classes are told by name.
+    #[must_use]
+    pub fn output_values(&self, row: &PredictedRow<'_>) -> Vec<OutputValue> {
+        let class = |i: f64| OutputValue::Text(self.schema().class_names()[i as usize].clone());
+        let mut values = match *row.prediction {
+            Prediction::Real(p) => {
+                let numbers = [p.mean, p.std, p.aleatoric_std, p.epistemic_std, p.lower, p.upper];
+                let mut values: Vec<_> = numbers.map(OutputValue::Number).into();
+                values.push(OutputValue::optional(p.mean_mcse));
+                values
+            }
+            Prediction::Class(p) => {
+                let mut values = vec![class(f64::from(p.label))];
+                values.extend(row.probs.iter().copied().map(OutputValue::Number));
+                let numbers = [p.predictive_entropy, p.expected_entropy, p.mutual_information];
+                values.extend(numbers.map(OutputValue::Number));
+                values.push(OutputValue::optional(p.mutual_information_mcse));
+                values
+            }
+        };
+        match self.task() {
+            Task::Regression => values.extend(row.draws.iter().copied().map(OutputValue::Number)),
+            Task::Classification => values.extend(row.draws.iter().copied().map(class)),
+        }
+        values
+    }
+}
+
+/// A value of a predicted row.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum OutputValue {
+    /// A number.
+    Number(f64),
+    /// A text: the name of a class.
+    Text(String),
+    /// Nothing: there is no such value.
+    Absent,
+}
+
+impl OutputValue {
+    fn optional(value: Option<f64>) -> Self {
+        value.map_or(Self::Absent, Self::Number)
+    }
+}
+
+/// Writes the header of the predictions.
+///
+/// # Errors
+/// If the writer does not take it.
+pub fn write_csv_header<W: Write>(csv: &mut csv::Writer<W>, columns: &[String]) -> Result<(), csv::Error> {
+    csv.write_record(columns)
+}
+
+/// Writes a predicted row: the kept cells as they stand in the file, numbers in their shortest exact form.
+///
+/// # Errors
+/// If the writer does not take it.
+pub fn write_csv_row<W: Write>(
+    csv: &mut csv::Writer<W>,
+    model: &Model,
+    row: &PredictedRow<'_>,
+) -> Result<(), csv::Error> {
+    for kept in row.kept {
+        csv.write_field(kept)?;
+    }
+    for value in model.output_values(row) {
+        match value {
+            OutputValue::Number(x) => csv.write_field(x.to_string())?,
+            OutputValue::Text(text) => csv.write_field(text)?,
+            OutputValue::Absent => csv.write_field("")?,
+        }
+    }
+    csv.write_record(None::<&[u8]>)
+}
+
+fn kept_columns(reader: &RowReader, keep: &[String]) -> Result<Vec<usize>, Error> {
+    let file = reader.file().into();
+    keep.iter().map(|name| find_column("--keep", &file, reader.columns(), name)).collect()
+}
+
+/// The state of a run over a file.
+struct Run<'a> {
+    predictor: ModelPredictor<'a>,
+    how: &'a FilePrediction,
+    pool: &'a dyn Pool,
+    map: ColumnMap,
+    keep: Vec<usize>,
+    report: FileReport,
+    x: Vec<f32>,
+    good: Vec<usize>,
+}
+
+type Sink<'s> = dyn FnMut(FileEvent<'_>) -> Result<(), Error> + 's;
+
+impl Run<'_> {
+    fn chunk(&mut self, chunk: &Chunk, sink: &mut Sink<'_>) -> Result<(), Error> {
+        let encoder = self.predictor.model().encoder().clone();
+        let width = encoder.width();
+        self.x.clear();
+        self.good.clear();
+        let mut stopped = Ok(());
+        for (i, row) in chunk.rows().enumerate() {
+            let start = self.x.len();
+            self.x.resize(start + width, 0.0);
+            match encoder.encode_row(&row, &self.map, &mut self.x[start..]) {
+                Ok(()) => self.good.push(i),
+                Err(e) => {
+                    self.x.truncate(start);
+                    stopped = self.bad_row(e, sink);
+                    if stopped.is_err() {
+                        break;
+                    }
+                }
+            }
+        }
+        if !self.good.is_empty() {
+            self.tell(chunk, sink)?;
+        }
+        stopped
+    }
+
+    fn tell(&mut self, chunk: &Chunk, sink: &mut Sink<'_>) -> Result<(), Error> {
+        let told = self.predictor.predict(&self.x, self.report.rows, &self.how.telling, self.pool)?;
+        self.report.rows += told.rows.len() as u64;
+        self.report.beyond_tolerance += told.beyond_tolerance as u64;
+        for (i, &at) in self.good.iter().enumerate() {
+            emit(&chunk.row(at), &self.keep, &told, i, sink)?;
+        }
+        Ok(())
+    }
+
+    fn bad_row(&mut self, e: Error, sink: &mut Sink<'_>) -> Result<(), Error> {
+        match self.how.on_bad_row {
+            OnBadRow::Stop => Err(e),
+            OnBadRow::Skip => {
+                self.report.skipped += 1;
+                sink(FileEvent::Skipped(&e))
+            }
+        }
+    }
+}
+
+fn emit(
+    row: &Row<'_>,
+    keep: &[usize],
+    told: &Predictions,
+    i: usize,
+    sink: &mut Sink<'_>,
+) -> Result<(), Error> {
+    let n = told.rows.len();
+    let part = |all: &[f64]| i * (all.len() / n)..(i + 1) * (all.len() / n);
+    let kept: Vec<&str> = keep.iter().map(|&column| row.cell(column)).collect();
+    sink(FileEvent::Row(PredictedRow {
+        number: row.number(),
+        kept: &kept,
+        prediction: &told.rows[i],
+        probs: &told.probs[part(&told.probs)],
+        draws: &told.draws[part(&told.draws)],
+    }))
+}

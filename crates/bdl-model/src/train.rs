@@ -1,0 +1,272 @@
+//! From a table to a trained model.
+
+use std::ops::ControlFlow;
+
+use bdl_dist::{Noise, Purpose};
+use bdl_infer::{Bnn, Data, FitConfig, FitSummary, Progress, TrainingRecord, fit};
+use bdl_tensor::{Mat, Pool};
+
+use crate::encode::Encoder;
+use crate::method::{Architecture, Outputs};
+use crate::model::Model;
+use crate::schema::{ColumnMap, Schema, TargetKind};
+use crate::select::{SelectOptions, Selection};
+use crate::split::{Split, SplitKey, split_by_fraction, split_by_group, split_by_order, split_key};
+use crate::table::Table;
+use crate::target::Targets;
+use crate::{Error, Evaluation};
+
+/// Which rows are held out to watch training.
+#[derive(Clone, Debug, Default, PartialEq)]
+#[non_exhaustive]
+pub enum Valid {
+    /// None.
+    #[default]
+    None,
+    /// A random fraction of the rows, in (0, 1).
+    Fraction(f64),
+    /// About a fraction of the rows by a column: whole groups if it holds names, the last rows if it holds
+    /// numbers or dates. Equal values stay together.
+    By {
+        /// The column.
+        column: String,
+        /// The fraction, in (0, 1).
+        fraction: f64,
+    },
+}
+
+/// How to train on a table.
+///
+/// | name | default | range | meaning |
+/// |---|---|---|---|
+/// | `select` | | | target, task, columns, missing cells |
+/// | `architecture` | | | method and network |
+/// | `members` | 1 | ≥ 1 | networks of an ensemble; 1 for none |
+/// | `fit` | | | epochs, batch, optimizer, seed, … |
+/// | `valid` | none | | rows that are held out |
+#[derive(Clone, Debug)]
+pub struct TrainConfig {
+    /// Target, task, columns, missing cells.
+    pub select: SelectOptions,
+    /// Method and network.
+    pub architecture: Architecture,
+    /// Networks of an ensemble.
+    pub members: usize,
+    /// Epochs, batch, optimizer, seed, …
+    pub fit: FitConfig,
+    /// Rows that are held out.
+    pub valid: Valid,
+}
+
+impl TrainConfig {
+    /// The defaults for a target column.
+    #[must_use]
+    pub fn for_target(target: &str) -> Self {
+        Self {
+            select: SelectOptions { target: target.to_owned(), ..SelectOptions::default() },
+            architecture: Architecture::default(),
+            members: 1,
+            fit: FitConfig::default(),
+            valid: Valid::default(),
+        }
+    }
+}
+
+/// What is reported while training: an epoch of one member, in the units of the target.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainProgress {
+    /// The ensemble member, from 0.
+    pub member: usize,
+    /// Members in all.
+    pub members: usize,
+    /// Epochs each will run at most.
+    pub epochs: usize,
+    /// The epoch's report; `nll_mean`, `valid_nll` and `elbo` are in the target's units.
+    pub progress: Progress,
+}
+
+/// A trained model and what training came to.
+#[derive(Debug)]
+pub struct Training {
+    /// The model.
+    pub model: Model,
+    /// One summary for each member, in the units of the target.
+    pub members: Vec<FitSummary>,
+    /// Rows trained on.
+    pub rows: usize,
+    /// Rows held out.
+    pub valid_rows: usize,
+    /// Rows dropped for missing cells.
+    pub dropped: usize,
+    /// Scores on the rows held out.
+    pub valid: Option<Evaluation>,
+}
+
+impl Model {
+    /// Trains on a table.
+    ///
+    /// The observer sees each epoch and may stop the training of that member.
+    ///
+    /// # Errors
+    /// For columns, cells and settings that do not do, each named; a loss that is not finite.
+    ///
+    /// # Examples
+    /// ```
+    /// use bdl_model::{Model, RowReader, Table, TrainConfig};
+    /// use bdl_tensor::Serial;
+    /// use std::ops::ControlFlow;
+    /// let mut text = String::from("x,y\n");
+    /// for i in 0..40 { text += &format!("{i},{}\n", 2 * i + i % 3); }
+    /// let table = Table::from_reader(RowReader::from_reader("line.csv", std::io::Cursor::new(text), None)?)?;
+    /// let mut config = TrainConfig::for_target("y");
+    /// config.fit.epochs = 20;
+    /// let training = Model::train(&table, &config, &Serial, &mut |_| ControlFlow::Continue(()))?;
+    /// assert_eq!((training.rows, training.model.method().name()), (40, "mc-dropout"));
+    /// # Ok::<(), bdl_model::Error>(())
+    /// ```
+    pub fn train(
+        table: &Table,
+        config: &TrainConfig,
+        pool: &dyn Pool,
+        observer: &mut dyn FnMut(&TrainProgress) -> ControlFlow<()>,
+    ) -> Result<Training, Error> {
+        if config.members == 0 {
+            return Err(Error::Argument { what: "--members", expected: "at least 1", got: "0".to_owned() });
+        }
+        config.fit.check()?;
+        let rows = Rows::new(table, config)?;
+        let bnn = rows.network(&config.architecture)?;
+        let units = rows.units();
+        let valid = rows.valid.as_ref().map(|side| side.data(rows.encoder.width())).transpose()?;
+        let train = rows.train.data(rows.encoder.width())?;
+        let mut members = Vec::new();
+        let mut summaries = Vec::new();
+        for member in 0..config.members {
+            let fit_config = FitConfig { lane: member as u64, ..config.fit.clone() };
+            let mut params = bnn.init(&Noise::in_lane(config.fit.seed, Purpose::Init, member as u64));
+            let mut report = |progress: &Progress| {
+                let progress = in_units(progress, units, train.rows());
+                observer(&TrainProgress {
+                    member,
+                    members: config.members,
+                    epochs: config.fit.epochs,
+                    progress,
+                })
+            };
+            let mut summary = fit(&bnn, &mut params, train, valid, &fit_config, pool, &mut report)?;
+            summary.last = in_units(&summary.last, units, train.rows());
+            summary.kept_valid_nll = summary.kept_valid_nll.map(|nll| nll + units);
+            members.push(params);
+            summaries.push(summary);
+        }
+        let record = record(&summaries[0], train.rows(), &config.fit);
+        let Rows { encoder, train, valid, dropped, .. } = rows;
+        let model = Model::from_parts(encoder, bnn, members, record, config.architecture.method);
+        let valid_scores =
+            valid.as_ref().map(|side| model.evaluate_rows(&side.x, &side.y, pool)).transpose()?;
+        Ok(Training {
+            model,
+            members: summaries,
+            rows: train.y.len(),
+            valid_rows: valid.as_ref().map_or(0, |side| side.y.len()),
+            dropped,
+            valid: valid_scores,
+        })
+    }
+}
+
+/// Adds `ln std` to densities: from standardized units to the target's.
+fn in_units(progress: &Progress, ln_std: f64, rows: usize) -> Progress {
+    Progress {
+        nll_mean: progress.nll_mean + ln_std,
+        elbo: progress.elbo - rows as f64 * ln_std,
+        valid_nll: progress.valid_nll.map(|nll| nll + ln_std),
+        ..progress.clone()
+    }
+}
+
+fn record(summary: &FitSummary, rows: usize, config: &FitConfig) -> TrainingRecord {
+    TrainingRecord {
+        rows: rows as u64,
+        epochs: summary.last.epoch as u64,
+        kept_epoch: summary.kept_epoch as u64,
+        batch: config.batch as u64,
+        lr: config.lr,
+        estimator: config.estimator,
+        seed: config.seed,
+        nll_mean: summary.last.nll_mean,
+        kl: summary.last.kl,
+    }
+}
+
+/// Encoded rows of one side of the split.
+struct Side {
+    x: Vec<f32>,
+    y: Targets,
+}
+
+impl Side {
+    fn new(table: &Table, rows: &[usize], encoder: &Encoder, map: &ColumnMap) -> Result<Self, Error> {
+        let x = encoder.encode_table(table, rows, map)?;
+        Ok(Self { x, y: encoder.encode_targets(table, rows, map)? })
+    }
+
+    fn data(&self, width: usize) -> Result<Data<'_>, Error> {
+        let x = Mat::new(&self.x, self.y.len(), width).map_err(bdl_infer::Error::from)?;
+        Ok(Data::new(x, self.y.view())?)
+    }
+}
+
+/// The table's rows, selected, split and encoded.
+struct Rows {
+    encoder: Encoder,
+    train: Side,
+    valid: Option<Side>,
+    dropped: usize,
+}
+
+impl Rows {
+    fn new(table: &Table, config: &TrainConfig) -> Result<Self, Error> {
+        let selection = Selection::new(table, &config.select)?;
+        let split = split(table, &selection, config)?;
+        let table_rows = |side: &[usize]| side.iter().map(|&at| selection.rows[at]).collect::<Vec<_>>();
+        let (train, valid) = (table_rows(&split.train), table_rows(&split.valid));
+        let encoder = Encoder::new(Schema::fit(table, &selection, &train)?)?;
+        let map = encoder.schema().match_header(table.file(), table.columns())?;
+        let side = |rows: &[usize]| Side::new(table, rows, &encoder, &map);
+        let valid = if valid.is_empty() { None } else { Some(side(&valid)?) };
+        Ok(Self { train: side(&train)?, valid, dropped: selection.dropped(table), encoder })
+    }
+
+    fn network(&self, architecture: &Architecture) -> Result<Bnn, Error> {
+        let outputs = match &self.encoder.schema().target.kind {
+            TargetKind::Real { .. } => Outputs::Real,
+            TargetKind::Class { names } => Outputs::Classes(names.len()),
+        };
+        let std = self.encoder.schema().target.kind.moments().map_or(1.0, |(_, std)| std);
+        architecture.build(self.encoder.width(), outputs, std)
+    }
+
+    /// `ln std` of a real target, 0 for classes.
+    fn units(&self) -> f64 {
+        self.encoder.schema().target.kind.moments().map_or(0.0, |(_, std)| std.ln())
+    }
+}
+
+fn split(table: &Table, selection: &Selection, config: &TrainConfig) -> Result<Split, Error> {
+    let permutation = |n| Noise::new(config.fit.seed, Purpose::Split).rng(0).permutation(n);
+    match &config.valid {
+        Valid::None => Ok(Split { train: (0..selection.rows.len()).collect(), valid: Vec::new() }),
+        Valid::Fraction(fraction) => split_by_fraction(&permutation(selection.rows.len()), *fraction),
+        Valid::By { column, fraction } => {
+            let column = table.column("--valid-by", column)?;
+            match split_key(table, &selection.rows, column)? {
+                SplitKey::Ordered(ranks) => split_by_order(&ranks, *fraction),
+                SplitKey::Groups(group) => {
+                    let groups = group.iter().max().map_or(0, |last| last + 1);
+                    split_by_group(&group, *fraction, &permutation(groups))
+                }
+            }
+        }
+    }
+}
