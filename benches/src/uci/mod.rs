@@ -1,9 +1,18 @@
 //! The UCI regression study: every method on the standard splits, beside published results.
 
+mod method;
 mod published;
+mod set;
 mod splits;
 mod study;
+mod summary;
 
-pub use published::{Figure, PUBLISHED, Published};
+pub use method::{Method, Setting, methods};
+pub use published::{Figure, PUBLISHED, Published, Reference, Target, published};
+pub use set::Set;
 pub use splits::{SPLITS, Split, splits};
-pub use study::{Scores, Set, Setting, run};
+pub use study::{Outcome, Scores, choose, run, study};
+pub use summary::{Summary, table};
+
+/// What can go wrong here: a file, a setting, a training.
+pub type Error = Box<dyn std::error::Error + Send + Sync>;

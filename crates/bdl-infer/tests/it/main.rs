@@ -1,0 +1,13 @@
+//! The crate from outside: gradients, exact answers, equal bits, faults, training, prediction and files.
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests")]
+
+mod bits;
+mod exact;
+mod faults;
+mod files;
+mod gradients;
+mod minibatch;
+mod nets;
+mod own;
+mod prediction;
+mod training;
