@@ -3,7 +3,10 @@
 
 use bdl_dist::{Noise, Purpose};
 use bdl_infer::{Bnn, Categorical, Elbo, Passes, Predictor, Targets};
-use bdl_layers::{Activation, ActivationLayer, Dense, Dropout, Estimator, Layer, Pass, Plan, Prior, VariationalDense, Workspace};
+use bdl_layers::{
+    Activation, ActivationLayer, Dense, Dropout, Estimator, Layer, Pass, Plan, Prior, VariationalDense,
+    Workspace,
+};
 use bdl_tensor::kernels::{AdamStep, adam};
 use bdl_tensor::{Mat, MatMut, Serial, Store, matmul};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
@@ -83,7 +86,8 @@ fn training(c: &mut Criterion) {
     let bnn = network(&[784, 400, 400, 10], None);
     let params = bnn.init(&Noise::new(0, Purpose::Init));
     let (x, y) = (normals(BATCH * 784), vec![3; BATCH]);
-    let (noise, mut ws, mut grads) = (Noise::new(0, Purpose::Train), Workspace::new(), vec![0.0; bnn.n_params()]);
+    let (noise, mut ws, mut grads) =
+        (Noise::new(0, Purpose::Train), Workspace::new(), vec![0.0; bnn.n_params()]);
     let elbo = Elbo::new(60_000).expect("rows");
     let mut group = c.benchmark_group("training");
     group.sample_size(20).throughput(Throughput::Elements(BATCH as u64));

@@ -1,5 +1,7 @@
 //! Published results on the standard splits, and what is demanded of ours. `docs/results.md` names the sources.
 
+use serde::Serialize;
+
 use super::SPLITS;
 
 /// A mean over the splits with its standard error, where there is one.
@@ -83,7 +85,7 @@ impl Published {
 /// | mean-field | | published + 0.15 + 2 SE |
 ///
 /// SE is the published standard error over 20 splits; on k of them the mean scatters more, by √(20/k).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Target {
     /// Upper bound of the RMSE, if it is bounded.
     pub rmse: Option<f64>,
@@ -92,7 +94,8 @@ pub struct Target {
 }
 
 impl Target {
-    /// The bounds of a method compared with `reference` on `splits` splits of a set; `None` if it is not gated.
+    /// The bounds of a method compared with `reference` on `splits` splits of a set; `None` if nothing is
+    /// demanded of it.
     #[must_use]
     pub fn of(published: &Published, reference: Reference, splits: usize) -> Option<Self> {
         let scatter = 2.0 * (SPLITS as f64 / splits as f64).sqrt();
@@ -126,7 +129,12 @@ const fn fig(mean: f64, se: f64) -> Figure {
     Figure { mean, se: Some(se) }
 }
 
-const fn row(set: &'static str, mc_dropout: [Figure; 2], mean_field: Figure, ensemble: [f64; 2]) -> Published {
+const fn row(
+    set: &'static str,
+    mc_dropout: [Figure; 2],
+    mean_field: Figure,
+    ensemble: [f64; 2],
+) -> Published {
     Published {
         set,
         mc_dropout_rmse: mc_dropout[0],

@@ -22,7 +22,8 @@ impl Set {
     /// If the file cannot be read, a cell is no finite number or a row has another width; file, line and column are
     /// named.
     pub fn read(name: &str, path: &Path) -> Result<Self, Error> {
-        let text = std::fs::read_to_string(path).map_err(|e| format!("set `{name}`: {}: {e}", path.display()))?;
+        let text =
+            std::fs::read_to_string(path).map_err(|e| format!("set `{name}`: {}: {e}", path.display()))?;
         Self::parse(name, &text).map_err(|e| format!("{}: {e}", path.display()).into())
     }
 

@@ -39,7 +39,9 @@ pub enum Error {
         got: usize,
     },
     /// A covariance matrix that is not symmetric.
-    #[error("covariance: must be symmetric, got {lower} at [{row}, {column}] and {upper} at [{column}, {row}]")]
+    #[error(
+        "covariance: must be symmetric, got {lower} at [{row}, {column}] and {upper} at [{column}, {row}]"
+    )]
     NotSymmetric {
         /// Row of the element below the diagonal.
         row: usize,

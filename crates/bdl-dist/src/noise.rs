@@ -109,7 +109,11 @@ impl Noise {
     /// # Panics
     /// If `len` is 0 or does not divide `out.len()`.
     pub fn normals(&self, stream: u64, slot: u64, len: usize, out: &mut [f32]) {
-        assert!(len > 0 && out.len().is_multiple_of(len), "normals: {} elements are no whole slots of {len}", out.len());
+        assert!(
+            len > 0 && out.len().is_multiple_of(len),
+            "normals: {} elements are no whole slots of {len}",
+            out.len()
+        );
         let mut rng = self.at(stream, u128::from(slot) * normal_words(len) as u128);
         if len.is_multiple_of(2) {
             fill_normals(&mut rng, out);
@@ -140,10 +144,17 @@ impl Noise {
     /// If `len` is 0, if `out` is not whole slots, or if `keep_prob` is not in `[0, 1]`.
     pub fn mask(&self, stream: u64, slot: u64, len: usize, keep_prob: f64, out: &mut [u64]) {
         let words = len.div_ceil(64);
-        assert!(len > 0 && out.len().is_multiple_of(words), "mask: {} words are no whole slots of {len} bits", out.len());
+        assert!(
+            len > 0 && out.len().is_multiple_of(words),
+            "mask: {} words are no whole slots of {len} bits",
+            out.len()
+        );
         assert!((0.0..=1.0).contains(&keep_prob), "mask: keep_prob must be in [0, 1], got {keep_prob}");
         let threshold = (keep_prob * 256.0).floor();
-        let tie = Tie { key: self.tie_key ^ mix(stream), below: ((keep_prob * 256.0 - threshold) * 4_294_967_296.0) as u64 };
+        let tie = Tie {
+            key: self.tie_key ^ mix(stream),
+            below: ((keep_prob * 256.0 - threshold) * 4_294_967_296.0) as u64,
+        };
         let mut rng = self.at(stream, u128::from(slot) * mask_words(len) as u128);
         for (s, one) in (slot..).zip(out.chunks_exact_mut(words)) {
             fill_mask(&mut rng, s, len, threshold as u16, &tie, one);

@@ -107,7 +107,10 @@ fn kl_of_scale(d: f64) -> f64 {
 /// ```
 pub fn kl_normal(mu: &[f32], rho: &[f32], prior: &Normal) -> Result<f64, Error> {
     same_len("kl_normal rho", mu.len(), rho.len())?;
-    let each = mu.iter().zip(rho).map(|(&mu, &rho)| kl_terms(f64::from(mu), special::ln_softplus(f64::from(rho)), prior));
+    let each = mu
+        .iter()
+        .zip(rho)
+        .map(|(&mu, &rho)| kl_terms(f64::from(mu), special::ln_softplus(f64::from(rho)), prior));
     Ok(each.sum())
 }
 
@@ -120,7 +123,7 @@ pub fn kl_normal(mu: &[f32], rho: &[f32], prior: &Normal) -> Result<f64, Error> 
 ///
 /// The last quotient tends to 1 as `rho → −∞`, where sigma itself underflows.
 ///
-/// /// # Errors
+/// # Errors
 /// [`Error::Length`] when the slices differ in length.
 pub fn kl_normal_grad(
     mu: &[f32],

@@ -1,10 +1,12 @@
 //! KL divergences against quadrature, Monte Carlo and naive `f64` oracles.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use bdl_dist::{Error, FullNormal, Normal, kl_normal, kl_normal_grad, raw_scale, reparameterize};
 use bdl_testkit::finite::{assert_gradient_close, central_gradient};
 use bdl_testkit::oracle::{
-    kl_full_gaussian_isotropic, kl_gaussian, kl_gaussian_diagonal, kl_monte_carlo_diagonal, kl_monte_carlo_full,
-    softplus,
+    kl_full_gaussian_isotropic, kl_gaussian, kl_gaussian_diagonal, kl_monte_carlo_diagonal,
+    kl_monte_carlo_full, softplus,
 };
 use bdl_testkit::quad::normal_expectation;
 use bdl_testkit::source::{SplitMix64, to_f32, to_f64};
@@ -103,7 +105,8 @@ fn kl_of_full_covariance_agrees_with_the_oracle_with_monte_carlo_and_with_the_di
         assert!((kl / oracle - 1.0).abs() < 1e-10, "k {k}: {kl} and {oracle}");
         kl_monte_carlo_full(&mean, &cov, 0.8, 20_000, &mut || source.normal()).check("full", kl).assert();
     }
-    let full = FullNormal::new(&[0.3, -1.0], &[0.04, 0.0, 0.0, 2.25]).unwrap().kl_from_isotropic(0.5).unwrap();
+    let full =
+        FullNormal::new(&[0.3, -1.0], &[0.04, 0.0, 0.0, 2.25]).unwrap().kl_from_isotropic(0.5).unwrap();
     let sum = normal(0.3, 0.2).kl_from(&normal(0.0, 0.5)) + normal(-1.0, 1.5).kl_from(&normal(0.0, 0.5));
     assert!((full - sum).abs() < 1e-12);
     // 300 dimensions at the prior: a determinant of 1e-900 is no obstacle, and nothing is left by rounding.
@@ -160,22 +163,34 @@ fn errors_say_what_was_expected_and_what_was_got() {
     assert_eq!(text(Normal::new(0.0, -1.0).unwrap_err()), "normal: std_dev must be finite and > 0, got -1");
     assert!(Normal::new(0.0, f64::INFINITY).is_err());
     let p = normal(0.0, 1.0);
-    assert_eq!(text(kl_normal(&[0.0; 2], &[0.0], &p).unwrap_err()), "kl_normal rho: must have 2 elements, got 1");
+    assert_eq!(
+        text(kl_normal(&[0.0; 2], &[0.0], &p).unwrap_err()),
+        "kl_normal rho: must have 2 elements, got 1"
+    );
     let e = kl_normal_grad(&[0.0; 2], &[0.0; 2], &p, 1.0, &mut [0.0; 2], &mut [0.0]).unwrap_err();
     assert_eq!(text(e), "kl_normal_grad d_rho: must have 2 elements, got 1");
     let e = reparameterize(&[0.0; 2], &[0.0; 2], &[0.0; 3], &mut [0.0; 2]).unwrap_err();
     assert_eq!(text(e), "reparameterize eps: must have 2 elements, got 3");
     let full = |mean: &[f64], cov: &[f64]| FullNormal::new(mean, cov).unwrap_err().to_string();
     assert_eq!(full(&[0.0; 2], &[1.0; 3]), "covariance: must have 4 elements, got 3");
-    assert_eq!(full(&[0.0; 2], &[1.0, 2.0, 2.0, 1.0]), "covariance: must be positive definite, pivot 1 is -3");
-    assert_eq!(full(&[0.0; 2], &[f64::NAN, 0.0, 0.0, 1.0]), "covariance: must be positive definite, pivot 0 is NaN");
+    assert_eq!(
+        full(&[0.0; 2], &[1.0, 2.0, 2.0, 1.0]),
+        "covariance: must be positive definite, pivot 1 is -3"
+    );
+    assert_eq!(
+        full(&[0.0; 2], &[f64::NAN, 0.0, 0.0, 1.0]),
+        "covariance: must be positive definite, pivot 0 is NaN"
+    );
     assert_eq!(
         full(&[0.0; 2], &[1.0, 0.5, 0.0, 1.0]),
         "covariance: must be symmetric, got 0 at [1, 0] and 0.5 at [0, 1]"
     );
     assert_eq!(full(&[f64::INFINITY], &[1.0]), "full normal: mean must be finite, got inf");
     let q = FullNormal::new(&[0.0], &[1.0]).unwrap();
-    assert_eq!(text(q.kl_from_isotropic(-1.0).unwrap_err()), "normal: std_dev must be finite and > 0, got -1");
+    assert_eq!(
+        text(q.kl_from_isotropic(-1.0).unwrap_err()),
+        "normal: std_dev must be finite and > 0, got -1"
+    );
     assert_eq!(text(q.draw(&[0.0], &mut [0.0; 2]).unwrap_err()), "draw out: must have 1 elements, got 2");
 }
 

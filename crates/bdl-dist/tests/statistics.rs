@@ -1,6 +1,8 @@
 //! Distributions of what is drawn. Seeds are fixed; a KS or chi-square test raises a false alarm with probability 1e-4,
 //! a moment check (5 SE) with 5.7e-7.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use bdl_dist::{Bernoulli, Noise, Normal, Purpose};
 use bdl_testkit::stats::{MomentCheck, assert_counts, assert_ks, normal_cdf};
 use rand::distr::Distribution;
@@ -107,7 +109,8 @@ fn probabilities_zero_and_one_are_sure() {
 #[test]
 fn ties_are_decided_exactly_where_a_plain_comparison_would_be_wrong() {
     let (keep_prob, units) = (1.0 / 512.0, 1 << 22);
-    let check = MomentCheck::proportion("ties", ones(&mask(3, 1 << 12, units >> 12, keep_prob)), units, keep_prob);
+    let check =
+        MomentCheck::proportion("ties", ones(&mask(3, 1 << 12, units >> 12, keep_prob)), units, keep_prob);
     check.assert();
     let with_less = MomentCheck { estimate: 0.0, ..check.clone() };
     let with_at_most = MomentCheck { estimate: 1.0 / 256.0, ..check };
@@ -119,7 +122,8 @@ fn ties_are_decided_exactly_where_a_plain_comparison_would_be_wrong() {
 fn ties_are_even_over_units_and_slots() {
     let (len, slots) = (64, 1 << 18);
     let words = mask(4, len, slots, 1.0 / 512.0);
-    let by_unit: Vec<u64> = (0..len).map(|i| words.iter().filter(|w| **w >> i & 1 == 1).count() as u64).collect();
+    let by_unit: Vec<u64> =
+        (0..len).map(|i| words.iter().filter(|w| **w >> i & 1 == 1).count() as u64).collect();
     assert_counts("by unit", &by_unit, &vec![1.0 / len as f64; len], ALPHA);
     let by_slot: Vec<u64> = words.chunks(slots / 64).map(|w| ones(w) as u64).collect();
     assert_counts("by slot", &by_slot, &[1.0 / 64.0; 64], ALPHA);

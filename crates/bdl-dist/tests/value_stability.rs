@@ -1,6 +1,8 @@
 //! Committed numbers, one row per code path. Changing one changes every trained model and prediction of a seed: it is
 //! value-breaking and belongs into CHANGELOG.
 
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
 use bdl_dist::{Bernoulli, Noise, Normal, Purpose};
 use rand::TryRng;
 use rand::distr::Distribution;
@@ -98,7 +100,19 @@ const GENERATOR_WORD: u64 = 11827967527209597427;
 const PERMUTATION: [usize; 10] = [2, 0, 5, 4, 6, 3, 9, 1, 8, 7];
 const MASK: [u64; 2] = [13532929834438595581, 34309402107];
 const MASK_LONG: u64 = 13698280549514489600;
-const TIES: &[(usize, u64)] = &[(4, 4398046511104), (23, 1125899906842624), (34, 274877906944), (50, 67108864), (67, 72057594037927968), (72, 576460752303423488), (105, 36028797018963968), (109, 134217728), (120, 2), (121, 288230376151711744)];
+const TIES: &[(usize, u64)] = &[
+    (4, 4398046511104),
+    (23, 1125899906842624),
+    (34, 274877906944),
+    (50, 67108864),
+    (67, 72057594037927968),
+    (72, 576460752303423488),
+    (105, 36028797018963968),
+    (109, 134217728),
+    (120, 2),
+    (121, 288230376151711744),
+];
 const SCALAR_NORMALS: [u64; 3] = [13827143246536871610, 4608251389792711621, 4607342728019193108];
 const SCALAR_BERNOULLI: u64 = 4618656983956980816;
-const PURPOSES: [u32; 8] = [2477768703, 2856193113, 2670332595, 2069013026, 2677757408, 693152352, 1300916481, 2234640806];
+const PURPOSES: [u32; 8] =
+    [2477768703, 2856193113, 2670332595, 2069013026, 2677757408, 693152352, 1300916481, 2234640806];

@@ -17,8 +17,8 @@ use std::ops::ControlFlow;
 
 use bdl_dist::{Noise, Purpose, raw_scale};
 use bdl_infer::{
-    Bnn, Data, FitConfig, FitSummary, Gaussian, MixtureScratch, NoiseSd, Optimizer, Passes, Predictor, Progress,
-    Schedule, Targets, fit,
+    Bnn, Data, FitConfig, FitSummary, Gaussian, MixtureScratch, NoiseSd, Optimizer, Passes, Predictor,
+    Progress, Schedule, Targets, fit,
 };
 use bdl_layers::{Estimator, Plan, Prior, VariationalDense};
 use bdl_tensor::{Mat, Serial, special::softplus};
@@ -72,7 +72,8 @@ fn textbook(bnn: &Bnn, data: Data<'_>) -> Result<(), Box<dyn Error>> {
     println!("Gradient ascent on the summed ELBO, step 1e-2");
     let mut params = start();
     let config = config(Optimizer::sgd(), 1e-2 * N as f64, 2000);
-    let stopped = run(bnn, &mut params, data, &config, 5).err().ok_or("the textbook version should diverge")?;
+    let stopped =
+        run(bnn, &mut params, data, &config, 5).err().ok_or("the textbook version should diverge")?;
     println!("  {stopped}\n");
     assert_eq!(
         stopped.to_string(),
@@ -102,7 +103,7 @@ fn run(
 ) -> Result<FitSummary, bdl_infer::Error> {
     println!("   step          mse          kl           elbo");
     fit(bnn, params, data, None, config, &Serial, &mut |p: &Progress| {
-        if p.epoch == 1 || p.epoch % every == 0 {
+        if p.epoch == 1 || p.epoch.is_multiple_of(every) {
             // nll = mse/(2·noise²) + ln noise + ½·ln 2π
             let mse = 2.0 * NOISE * NOISE * (p.nll_mean - NOISE.ln() - 0.5 * std::f64::consts::TAU.ln());
             println!("{:>7} {:>12} {:>11} {:>14}", p.step, short(mse), short(p.kl), short(p.elbo));
@@ -129,7 +130,9 @@ fn compare(params: &[f32], exact: &LinearRegression) {
     }
     let (elbo, evidence) = (exact.elbo_diagonal(&mu, &sigma), exact.ln_evidence());
     let (gap, least) = (evidence - elbo, exact.mean_field_gap());
-    println!("\nln evidence {evidence:.4}   elbo {elbo:.4}   gap {gap:.4}   ½(Σ ln Λ_ii − ln det Λ) = {least:.4}");
+    println!(
+        "\nln evidence {evidence:.4}   elbo {elbo:.4}   gap {gap:.4}   ½(Σ ln Λ_ii − ln det Λ) = {least:.4}"
+    );
     // At most ½·(0.1² + 2·0.05²)·5 nats above the least gap, if all ten numbers were as far off as allowed above.
     assert!(gap > least - 1e-9 && gap < least + 0.0375, "the gap is that of mean field");
     assert!((evidence + 156.310).abs() < 2e-3 && (least - 0.0066).abs() < 1e-4, "the numbers of seed 0");
@@ -144,7 +147,10 @@ fn predict(bnn: &Bnn, params: Vec<f32>, exact: &LinearRegression) -> Result<(), 
     println!("\nat x* = {X_STAR:?}");
     println!("              mean   variance = noise_sd² + from the weights");
     println!("fitted {mean:>11.5} {:>10.6} = {aleatoric:.6} + {epistemic:.6}", aleatoric + epistemic);
-    println!("exact  {exact_mean:>11.5} {:>10.6} = {aleatoric:.6} + {exact_epistemic:.6}", aleatoric + exact_epistemic);
+    println!(
+        "exact  {exact_mean:>11.5} {:>10.6} = {aleatoric:.6} + {exact_epistemic:.6}",
+        aleatoric + exact_epistemic
+    );
 
     let members = [params];
     let predictor = Predictor::new(bnn, &members, Passes { samples: 20_000, ..Passes::default() })?;
@@ -153,12 +159,19 @@ fn predict(bnn: &Bnn, params: Vec<f32>, exact: &LinearRegression) -> Result<(), 
     let y = predictive.real(0, &mut scratch)?;
     let mcse = y.mean_mcse().ok_or("20 000 passes have a standard error")?;
     let (drawn_a, drawn_e) = (y.aleatoric_variance(), y.epistemic_variance());
-    println!("drawn  {:>11.5} {:>10.6} = {drawn_a:.6} + {drawn_e:.6}   (20 000 passes)", y.mean(), drawn_a + drawn_e);
+    println!(
+        "drawn  {:>11.5} {:>10.6} = {drawn_a:.6} + {drawn_e:.6}   (20 000 passes)",
+        y.mean(),
+        drawn_a + drawn_e
+    );
     // 5 standard errors: of a mean, and of a normal sample's variance, √(2/(n − 1)) of it.
     assert!((y.mean() - mean).abs() < 5.0 * mcse);
     assert!((drawn_e / epistemic - 1.0).abs() < 5.0 * (2.0_f64 / 19_999.0).sqrt());
     assert!((drawn_a - aleatoric).abs() < 1e-12);
-    assert!((mean - 2.3674).abs() < 1e-3 && (epistemic / 2.54e-4 - 1.0).abs() < 0.02, "the numbers of seed 0");
+    assert!(
+        (mean - 2.3674).abs() < 1e-3 && (epistemic / 2.54e-4 - 1.0).abs() < 0.02,
+        "the numbers of seed 0"
+    );
     Ok(())
 }
 

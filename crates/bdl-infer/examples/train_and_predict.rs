@@ -8,8 +8,8 @@ use std::ops::ControlFlow;
 
 use bdl_dist::{Noise, Purpose};
 use bdl_infer::{
-    Bnn, Data, FitConfig, Gaussian, KlWarmup, MixtureScratch, NoiseSd, Passes, Predictor, RayonPool, Schedule,
-    Targets, fit,
+    Bnn, Data, FitConfig, Gaussian, KlWarmup, MixtureScratch, NoiseSd, Passes, Predictor, RayonPool,
+    Schedule, Targets, fit,
 };
 use bdl_layers::{Activation, ActivationLayer, Plan, Prior, VariationalDense};
 use bdl_tensor::Mat;
@@ -30,8 +30,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     };
     let data = Data::new(Mat::new(&x, x.len(), 1)?, Targets::Real(&y))?;
     let summary = fit(&bnn, &mut params, data, None, &config, &pool, &mut |p| {
-        if p.epoch % 100 == 0 {
-            println!("epoch {:>3}: nll {:.3} per row, kl {:.1}, elbo {:.1}", p.epoch, p.nll_mean, p.kl, p.elbo);
+        if p.epoch.is_multiple_of(100) {
+            println!(
+                "epoch {:>3}: nll {:.3} per row, kl {:.1}, elbo {:.1}",
+                p.epoch, p.nll_mean, p.kl, p.elbo
+            );
         }
         ControlFlow::Continue(())
     })?;
@@ -56,7 +59,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         assert!(x > 2.0 || (y.mean() - f64::from(truth)).abs() < 0.15, "mean at {x}");
         assert!((0.08..0.16).contains(&noise), "noise at {x}");
     }
-    assert!(epistemic_sd[5] > 3.0 * epistemic_sd[1], "far away the weights disagree (not enough to cover sin 8: mean field is overconfident there)");
+    assert!(
+        epistemic_sd[5] > 3.0 * epistemic_sd[1],
+        "far away the weights disagree (not enough to cover sin 8: mean field is overconfident there)"
+    );
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! ELBO training and parallel Monte Carlo prediction of Bayesian neural networks.
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod bnn;

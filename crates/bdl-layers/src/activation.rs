@@ -28,7 +28,8 @@ pub enum Activation {
 
 impl Activation {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Identity, Self::Relu, Self::Tanh, Self::Silu, Self::Gelu, Self::Sigmoid];
+    pub const ALL: [Self; 6] =
+        [Self::Identity, Self::Relu, Self::Tanh, Self::Silu, Self::Gelu, Self::Sigmoid];
 
     /// Its name, as on the command line.
     #[must_use]
@@ -86,7 +87,12 @@ impl ActivationLayer {
         let v: V1 = codec::decode("layer activation", config)?;
         let activation = Activation::from_name(&v.activation).ok_or_else(|| {
             let expected = Activation::ALL.map(Activation::name).join(", ");
-            Error::Argument { layer: Self::KIND.into(), argument: "activation", expected, got: v.activation.clone() }
+            Error::Argument {
+                layer: Self::KIND.into(),
+                argument: "activation",
+                expected,
+                got: v.activation.clone(),
+            }
         })?;
         Ok(Box::new(Self::new(activation, v.dim as usize)?))
     }

@@ -86,7 +86,8 @@ impl Layer for Dense {
     }
 
     fn config(&self) -> Result<Vec<u8>, Error> {
-        let v = V1 { in_dim: self.in_dim as u64, out_dim: self.out_dim as u64, length_scale: self.length_scale };
+        let v =
+            V1 { in_dim: self.in_dim as u64, out_dim: self.out_dim as u64, length_scale: self.length_scale };
         codec::encode("layer dense", &v)
     }
 
@@ -216,7 +217,12 @@ pub(crate) fn check_dims(layer: &str, in_dim: usize, out_dim: usize) -> Result<(
     for (argument, got) in [("in_dim", in_dim), ("out_dim", out_dim)] {
         if got == 0 || got > 1 << 24 {
             let expected = "between 1 and 16777216".to_owned();
-            return Err(Error::Argument { layer: layer.to_owned(), argument, expected, got: got.to_string() });
+            return Err(Error::Argument {
+                layer: layer.to_owned(),
+                argument,
+                expected,
+                got: got.to_string(),
+            });
         }
     }
     Ok(())

@@ -45,7 +45,12 @@ impl Dropout {
         check_dims(Self::KIND, dim, dim)?;
         if !(0.0..1.0).contains(&drop_prob) {
             let (layer, expected) = (Self::KIND.to_owned(), "in [0, 1)".to_owned());
-            return Err(Error::Argument { layer, argument: "drop_prob", expected, got: drop_prob.to_string() });
+            return Err(Error::Argument {
+                layer,
+                argument: "drop_prob",
+                expected,
+                got: drop_prob.to_string(),
+            });
         }
         Ok(Self { dim, drop_prob })
     }

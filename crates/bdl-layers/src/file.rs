@@ -170,11 +170,14 @@ impl Container {
 fn read_header(bytes: &[u8]) -> Result<(HeaderV1, usize), Error> {
     let fault = |why: &str| Error::File(why.to_owned());
     let front = bytes.get(..FRONT).filter(|b| b.starts_with(&MAGIC));
-    let front = front.ok_or_else(|| match MAGIC.starts_with(&bytes[..bytes.len().min(8)]) && !bytes.is_empty() {
-        true => fault("is truncated within its first 20 bytes"),
-        false if bytes.is_empty() => fault("is empty"),
-        false => fault("is not a bdl model (it does not begin with the bytes that every bdl model begins with)"),
-    })?;
+    let front =
+        front.ok_or_else(|| match MAGIC.starts_with(&bytes[..bytes.len().min(8)]) && !bytes.is_empty() {
+            true => fault("is truncated within its first 20 bytes"),
+            false if bytes.is_empty() => fault("is empty"),
+            false => fault(
+                "is not a bdl model (it does not begin with the bytes that every bdl model begins with)",
+            ),
+        })?;
     let word = |i: usize| u32::from_le_bytes([front[i], front[i + 1], front[i + 2], front[i + 3]]);
     if word(8) != FORMAT_VERSION {
         let why = format!("has format version {}, this library reads version {FORMAT_VERSION}", word(8));
@@ -202,7 +205,8 @@ fn read_section(bytes: &[u8], frame: &FrameV1, front_end: usize) -> Result<(Sect
     if bytes[front_end..offset].iter().any(|b| *b != 0) || crc32fast::hash(content) != frame.crc32 {
         return Err(Error::File(format!("is damaged: the checksum of section {tag} does not match")));
     }
-    let section = Section { tag: frame.tag, version: frame.version, required: frame.required, bytes: content.to_vec() };
+    let section =
+        Section { tag: frame.tag, version: frame.version, required: frame.required, bytes: content.to_vec() };
     Ok((section, end))
 }
 
@@ -265,7 +269,8 @@ pub fn push_network(file: &mut Container, plan: &Plan, members: &[Vec<f32>]) -> 
     if let Some(got) = bad.or(members.is_empty().then_some(0)) {
         return Err(Error::Length { what: "save params".into(), expected: plan.n_params().max(length), got });
     }
-    let layer = |(_, l): (_, &dyn crate::Layer)| Ok(LayerV1 { kind: l.kind().to_owned(), config: l.config()? });
+    let layer =
+        |(_, l): (_, &dyn crate::Layer)| Ok(LayerV1 { kind: l.kind().to_owned(), config: l.config()? });
     let layers = plan.layers().map(layer).collect::<Result<_, Error>>()?;
     let v = PlanV1 { layers, members: members.len() as u64, length: length as u64 };
     let bytes = codec::encode("section PLAN", &v)?;
@@ -287,7 +292,8 @@ pub fn read_network(file: &Container, registry: &Registry) -> Result<(Plan, Vec<
     let bytes = file.get(&PARAMS, 1)?;
     let (members, length) = (v.members as usize, v.length as usize);
     let expected = members.checked_mul(length).and_then(|n| n.checked_mul(4));
-    let fits = expected == Some(bytes.len()) && (1..=MAX_MEMBERS).contains(&members) && length >= plan.n_params();
+    let fits =
+        expected == Some(bytes.len()) && (1..=MAX_MEMBERS).contains(&members) && length >= plan.n_params();
     if !fits {
         let why = format!(
             "section PARM must hold {members} vectors of {length} numbers for a network of {}, got {} bytes",

@@ -90,7 +90,11 @@ pub trait Layer: Debug + Send + Sync {
 
     /// What a reader wants to know about the trained layer.
     fn report(&self, at: &KlAt<'_>) -> LayerReport {
-        LayerReport { kl: self.kl(at), drop_prob: self.keep_prob().map(|keep| 1.0 - keep), ..LayerReport::default() }
+        LayerReport {
+            kl: self.kl(at),
+            drop_prob: self.keep_prob().map(|keep| 1.0 - keep),
+            ..LayerReport::default()
+        }
     }
 }
 

@@ -4,6 +4,7 @@
 mod activation;
 mod block;
 pub mod codec;
+pub mod conformance;
 mod dense;
 mod dropout;
 mod error;

@@ -88,7 +88,14 @@ impl<'a> Pass<'a> {
     /// Training step number `step`.
     #[must_use]
     pub fn train(noise: &'a Noise, step: u64, estimator: Estimator) -> Self {
-        Self { mode: Mode::Train, scope: Scope::Row, estimator, noise: Some(noise), index: step, ..Self::mean() }
+        Self {
+            mode: Mode::Train,
+            scope: Scope::Row,
+            estimator,
+            noise: Some(noise),
+            index: step,
+            ..Self::mean()
+        }
     }
 
     /// Monte Carlo pass number `index` of a prediction.

@@ -167,7 +167,13 @@ impl Plan {
     ///
     /// # Errors
     /// As for [`forward`](Plan::forward).
-    pub fn forward_train(&self, params: &[f32], x: Mat<'_>, pass: &Pass<'_>, ws: &mut Workspace) -> Result<(), Error> {
+    pub fn forward_train(
+        &self,
+        params: &[f32],
+        x: Mat<'_>,
+        pass: &Pass<'_>,
+        ws: &mut Workspace,
+    ) -> Result<(), Error> {
         self.check_forward(params, x)?;
         ws.fit_for_training(self, x.rows(), pass);
         let rows = x.rows();
@@ -183,7 +189,8 @@ impl Plan {
             };
             let (width_in, width) = (l.layer.in_dim(), l.layer.out_dim());
             let (before, after) = ws.acts.split_at_mut(act);
-            let input = if index == 0 { x } else { Mat::new(&before[act - rows * width_in..], rows, width_in)? };
+            let input =
+                if index == 0 { x } else { Mat::new(&before[act - rows * width_in..], rows, width_in)? };
             l.layer.forward(&mut ctx, input, &mut MatMut::new(&mut after[..rows * width], rows, width)?)?;
             act += rows * width;
             float += scratch.floats;
@@ -228,7 +235,8 @@ impl Plan {
                 layer: index,
             };
             let (before, after) = acts.split_at(act);
-            let input = if index == 0 { x } else { Mat::new(&before[act - rows * width_in..], rows, width_in)? };
+            let input =
+                if index == 0 { x } else { Mat::new(&before[act - rows * width_in..], rows, width_in)? };
             // Whoever stands in front has something to learn only if there are parameters there.
             let wanted = l.start > 0;
             let io = Backward {

@@ -1,10 +1,12 @@
 //! The variational dense layer: a normal posterior over every weight and bias.
 
-use bdl_dist::{Normal, NoiseRng, kl_normal, kl_normal_grad, raw_scale, reparameterize};
+use bdl_dist::{NoiseRng, Normal, kl_normal, kl_normal_grad, raw_scale, reparameterize};
 use bdl_tensor::{Mat, MatMut, Store, kernels, math, matmul, matmul_nt, matmul_tn};
 use serde::{Deserialize, Serialize};
 
-use crate::dense::{add_bias, add_bias_grad, affine, affine_backward, check_dims, check_positive, init_he, split_weights};
+use crate::dense::{
+    add_bias, add_bias_grad, affine, affine_backward, check_dims, check_positive, init_he, split_weights,
+};
 use crate::layer::{Backward, Context, KlAt, Layer, LayerReport, Scratch};
 use crate::{Block, Draw, Error, Pass, Prior, Role, codec, prior};
 
@@ -141,7 +143,12 @@ impl VariationalDense {
         affine(ctx.pass, x, weight, bias, y)
     }
 
-    fn backward_shared(&self, ctx: &mut Context<'_>, grads: &mut [f32], io: Backward<'_>) -> Result<(), Error> {
+    fn backward_shared(
+        &self,
+        ctx: &mut Context<'_>,
+        grads: &mut [f32],
+        io: Backward<'_>,
+    ) -> Result<(), Error> {
         let p = self.split(ctx.params);
         let Shared { drawn, eps, d_drawn } = self.shared(ctx.floats);
         d_drawn.fill(0.0);
@@ -188,7 +195,12 @@ impl VariationalDense {
         Ok(())
     }
 
-    fn backward_local(&self, ctx: &mut Context<'_>, grads: &mut [f32], io: Backward<'_>) -> Result<(), Error> {
+    fn backward_local(
+        &self,
+        ctx: &mut Context<'_>,
+        grads: &mut [f32],
+        io: Backward<'_>,
+    ) -> Result<(), Error> {
         let (rows, p) = (io.x.rows(), self.split(ctx.params));
         let pass = ctx.pass;
         let mut l = self.local(rows, ctx.floats);
@@ -230,7 +242,8 @@ impl VariationalDense {
 
     fn kl_parts(&self, params: &[f32]) -> Result<f64, Error> {
         let p = self.split(params);
-        Ok(kl_normal(p.weight_mu, p.weight_rho, &self.priors.0)? + kl_normal(p.bias_mu, p.bias_rho, &self.priors.1)?)
+        Ok(kl_normal(p.weight_mu, p.weight_rho, &self.priors.0)?
+            + kl_normal(p.bias_mu, p.bias_rho, &self.priors.1)?)
     }
 }
 
@@ -266,7 +279,14 @@ struct Local<'a> {
 }
 
 /// `d_mu += dw`, `d_rho += dw·eps·sigmoid(rho)`; `eps` and `tmp` are used up.
-fn shared_grads(dw: &[f32], rho: &[f32], eps: &mut [f32], tmp: &mut [f32], d_mu: &mut [f32], d_rho: &mut [f32]) {
+fn shared_grads(
+    dw: &[f32],
+    rho: &[f32],
+    eps: &mut [f32],
+    tmp: &mut [f32],
+    d_mu: &mut [f32],
+    d_rho: &mut [f32],
+) {
     kernels::axpy(1.0, dw, d_mu);
     kernels::mul(dw, eps, tmp);
     kernels::softplus_backward(rho, tmp, eps);
@@ -380,7 +400,8 @@ impl Layer for VariationalDense {
 
     fn kl_grad(&self, at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
         let (p, g) = (self.split(at.params), self.split_grads(grads));
-        let of_weight = kl_normal_grad(p.weight_mu, p.weight_rho, &self.priors.0, weight, g.weight_mu, g.weight_rho);
+        let of_weight =
+            kl_normal_grad(p.weight_mu, p.weight_rho, &self.priors.0, weight, g.weight_mu, g.weight_rho);
         let of_bias = kl_normal_grad(p.bias_mu, p.bias_rho, &self.priors.1, weight, g.bias_mu, g.bias_rho);
         of_weight.unwrap_or(f64::NAN) + of_bias.unwrap_or(f64::NAN)
     }

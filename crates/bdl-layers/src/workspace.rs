@@ -46,7 +46,10 @@ impl Workspace {
         let [start, rows, cols] = self.output;
         let n = rows * cols;
         let grad = MatMut::new(&mut self.d_out[..n], rows, cols);
-        (view(&self.acts[start..start + n], rows, cols), grad.unwrap_or_else(|_| unreachable!("cut to its length")))
+        (
+            view(&self.acts[start..start + n], rows, cols),
+            grad.unwrap_or_else(|_| unreachable!("cut to its length")),
+        )
     }
 
     pub(crate) fn set_output(&mut self, start: usize, rows: usize, cols: usize) {
@@ -79,7 +82,12 @@ impl Workspace {
     }
 
     /// Where the tape of the last training pass ends, which must be one of this kind.
-    pub(crate) fn tape_to_follow(&self, plan: &Plan, rows: usize, pass: &Pass<'_>) -> Result<TapeEnds, Error> {
+    pub(crate) fn tape_to_follow(
+        &self,
+        plan: &Plan,
+        rows: usize,
+        pass: &Pass<'_>,
+    ) -> Result<TapeEnds, Error> {
         let expected = tape_ends(plan, rows, pass);
         check_len("backward activations", expected.0, self.tape.0)?;
         check_len("backward scratch", expected.1 + expected.2, self.tape.1 + self.tape.2)?;

@@ -152,7 +152,8 @@ impl Encoder {
         Ok(out)
     }
 
-    fn append_row(&self, row: &Row<'_>, map: &ColumnMap, out: &mut Vec<f32>) -> Result<(), Error> {
+    /// Appends the encoded row to `out`, which is as it was if there is an error.
+    pub(crate) fn append_row(&self, row: &Row<'_>, map: &ColumnMap, out: &mut Vec<f32>) -> Result<(), Error> {
         let start = out.len();
         out.resize(start + self.width(), 0.0);
         let encoded = self.encode_row(row, map, &mut out[start..]);

@@ -1,13 +1,4 @@
-//! From a table of data to a trained Bayesian network and back: readers, schema, scaling, one model file.
-//!
-//! ```text
-//! CSV ─ RowReader ─ Table ─ Selection ─ Schema::fit ─ Encoder ─ rows of f32
-//! CSV ─ RowReader ─ Chunk ─ Schema::match_header ─ Encoder ─ rows of f32
-//! ```
-//!
-//! Training takes the upper path, with the whole table in memory; prediction takes the lower one, in chunks
-//! and constant memory.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod chunk;
@@ -26,6 +17,7 @@ mod records;
 mod row_buffer;
 mod schema;
 mod select;
+mod shards;
 mod sniff;
 mod split;
 mod stream;
@@ -59,3 +51,8 @@ pub use crate::stream::{
 pub use crate::table::{Cell, ColumnKind, MISSING_MARKS, Table};
 pub use crate::target::Targets;
 pub use crate::train::{TrainConfig, TrainProgress, Training, Valid};
+
+// What the settings and results above are made of.
+pub use bdl_infer::{FitConfig, KlWarmup, Optimizer, Passes, RayonPool, Schedule, TrainingRecord};
+pub use bdl_layers::{Activation, Estimator, FORMAT_VERSION, LayerReport, Prior, Scope};
+pub use bdl_metrics::Metric;

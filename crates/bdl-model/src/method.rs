@@ -147,8 +147,18 @@ impl Architecture {
             (Outputs::Real, Noise::Learned) => {
                 Box::new(Gaussian::new(NoiseSd::Learned { init: INIT_NOISE })?)
             }
-            (Outputs::Real, Noise::Fixed(sd)) => Box::new(Gaussian::new(NoiseSd::Fixed(sd / target_sd))?),
+            (Outputs::Real, Noise::Fixed(sd)) => {
+                let sd = check_noise(sd)? / target_sd;
+                Box::new(Gaussian::new(NoiseSd::Fixed(sd))?)
+            }
             (Outputs::Real, Noise::Heteroscedastic) => Box::new(Heteroscedastic::new()),
         })
+    }
+}
+
+fn check_noise(sd: f64) -> Result<f64, Error> {
+    match sd.is_finite() && sd > 0.0 {
+        true => Ok(sd),
+        false => Err(Error::Argument { what: "--noise", expected: "finite and > 0", got: sd.to_string() }),
     }
 }

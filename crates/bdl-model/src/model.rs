@@ -74,10 +74,16 @@ impl Model {
         &self.members
     }
 
-    /// How it was trained; densities in the target's units.
+    /// How it was trained; of an ensemble, its first member. `nll_mean` is in nats and the target's units.
     #[must_use]
     pub fn record(&self) -> &TrainingRecord {
         &self.record
+    }
+
+    /// 100 passes under [`Scope::Pass`](bdl_layers::Scope::Pass) from seed 0, with the estimator of the training.
+    #[must_use]
+    pub fn passes(&self) -> Passes {
+        Passes { estimator: self.record.estimator, ..Passes::default() }
     }
 
     /// Parameters of all members.
@@ -182,6 +188,9 @@ impl Model {
     /// # Errors
     /// As [`load`](Model::load).
     pub fn load_with(path: &Path, kinds: &Kinds) -> Result<Self, Error> {
+        if path.is_dir() {
+            return Err(Error::Directory { file: path.display().to_string().into() });
+        }
         let bytes = std::fs::read(path).map_err(|source| Error::read(path, source))?;
         Self::from_bytes_with(&bytes, kinds)
             .map_err(|e| Error::Model { file: path.display().to_string().into(), source: Box::new(e) })

@@ -1,6 +1,6 @@
 //! Predictions of a trained model: for many rows in parallel, or for one row in a service.
 
-use std::sync::{Mutex, PoisonError};
+use std::ops::Range;
 
 use bdl_dist::{Noise, NoiseRng, Purpose};
 use bdl_infer::{ClassMixture, MixtureScratch, Passes, Predictive, Predictor, RealMixture, Units};
@@ -11,6 +11,7 @@ use crate::Error;
 use crate::model::Model;
 use crate::row_buffer::RowBuffer;
 use crate::select::Task;
+use crate::shards::{blocks, in_shards};
 
 /// Predicts with a [`Model`]: fixed passes, shared by threads.
 #[derive(Debug)]
@@ -70,8 +71,14 @@ pub enum Prediction {
 /// | name | default | range | meaning |
 /// |---|---|---|---|
 /// | `level` | 0.9 | (0, 1) | probability of the central interval |
-/// | `tolerance` | none | > 0 | passes are doubled from 32 until each row's Monte Carlo error is at most this |
+/// | `tolerance` | none | finite, > 0 | a row's passes are doubled from 32 to 16384 until its Monte Carlo error is at most this |
 /// | `draws` | 0 | | draws from the predictive distribution of each row |
+///
+/// The Monte Carlo error is that of the mean, in the target's units, or of the mutual information, in nats. More
+/// passes do not lower that of an ensemble, which therefore takes no tolerance.
+///
+/// Draw i of a row comes from pass i (modulo S). Under [`Scope::Pass`] the i-th draws of all rows so belong to
+/// one function, and their noise is a function of the encoded row: equal rows have equal draws.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Telling {
     /// Probability of the central interval.
@@ -86,6 +93,26 @@ impl Default for Telling {
     fn default() -> Self {
         Self { level: 0.9, tolerance: None, draws: 0 }
     }
+}
+
+impl Telling {
+    /// Checks the fields against the table above.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] naming the field.
+    pub fn check(&self) -> Result<(), Error> {
+        check(
+            "--interval",
+            "greater than 0 and less than 1",
+            self.level,
+            self.level > 0.0 && self.level < 1.0,
+        )?;
+        self.tolerance.map_or(Ok(()), |t| check("--tolerance", "finite and > 0", t, t.is_finite() && t > 0.0))
+    }
+}
+
+fn check(what: &'static str, expected: &'static str, got: f64, fits: bool) -> Result<(), Error> {
+    if fits { Ok(()) } else { Err(Error::Argument { what, expected, got: got.to_string() }) }
 }
 
 /// The predictions of a chunk of rows.
@@ -103,9 +130,6 @@ pub struct Predictions {
 
 /// Passes that a tolerance starts and ends with.
 const TOLERANCE_PASSES: [usize; 2] = [32, 16_384];
-
-/// Rows that one task summarizes.
-const SHARD: usize = 64;
 
 /// Memory of the one-row path, owned by the caller; one for each thread.
 #[derive(Debug)]
@@ -156,15 +180,16 @@ impl<'a> ModelPredictor<'a> {
         }
     }
 
-    /// Predicts the row in `scratch.row`, with a central interval of probability `level`. From the second
-    /// call on nothing is allocated by our code.
+    /// Predicts the row in `scratch.row`, as row 0 of its input, with a central interval of probability
+    /// `level`. From the second call on nothing is allocated.
     ///
     /// # Errors
-    /// If a feature was not set, or `level` is not in (0, 1).
+    /// If a feature was not set, `level` is not in (0, 1), or `scratch` is another predictor's.
     ///
     /// # Examples
     /// See `examples/service.rs`.
     pub fn predict_row(&self, scratch: &mut RowScratch, level: f64) -> Result<Prediction, Error> {
+        Telling { level, ..Telling::default() }.check()?;
         let RowScratch { row, encoded, outputs, mixture, probs } = scratch;
         row.encode(encoded)?;
         let x = Mat::new(encoded, 1, encoded.len()).map_err(bdl_infer::Error::from)?;
@@ -175,8 +200,12 @@ impl<'a> ModelPredictor<'a> {
 
     /// Predicts encoded rows `[rows, width]`, the first of which is number `first_row` of the whole input.
     ///
+    /// Of the rows that are predicted together no row's answer depends on another, nor on the pool. Under
+    /// [`Scope::Pass`] it does not depend on its number either; under [`Scope::Row`] its noise is addressed by
+    /// it.
+    ///
     /// # Errors
-    /// For rows of another width, and a `level` or `tolerance` out of range.
+    /// For rows of another width; a `level` or `tolerance` out of range; a tolerance asked of an ensemble.
     pub fn predict(
         &self,
         x: &[f32],
@@ -184,113 +213,156 @@ impl<'a> ModelPredictor<'a> {
         telling: &Telling,
         pool: &dyn Pool,
     ) -> Result<Predictions, Error> {
-        let Some(tolerance) = telling.tolerance else {
-            return self.predict_once(&self.predictor, x, first_row, telling, pool);
-        };
-        if !(tolerance.is_finite() && tolerance > 0.0) {
-            let got = tolerance.to_string();
-            return Err(Error::Argument { what: "--tolerance", expected: "finite and > 0", got });
-        }
-        let mut kept: Option<Predictions> = None;
-        let mut samples = TOLERANCE_PASSES[0];
-        loop {
-            let passes = Passes { samples, ..self.passes };
-            let predictor = Predictor::new(self.model.bnn(), self.model.members(), passes)?;
-            let now = self.predict_once(&predictor, x, first_row, telling, pool)?;
-            let open = merge(&mut kept, now, tolerance);
-            if open == 0 || samples >= TOLERANCE_PASSES[1] {
-                let mut done = kept.unwrap_or_default();
-                done.beyond_tolerance = open;
-                return Ok(done);
-            }
-            samples *= 2;
+        telling.check()?;
+        let width = self.model.encoder().width();
+        Mat::new(x, x.len() / width, width).map_err(bdl_infer::Error::from)?;
+        let run = Run { of: self, telling, pool };
+        match telling.tolerance {
+            None => run.once(&self.predictor, x, first_row),
+            Some(tolerance) => run.within(tolerance, x, first_row),
         }
     }
+}
 
-    fn predict_once(
+/// One call of [`ModelPredictor::predict`].
+struct Run<'a> {
+    of: &'a ModelPredictor<'a>,
+    telling: &'a Telling,
+    pool: &'a dyn Pool,
+}
+
+impl Run<'_> {
+    fn once(&self, predictor: &Predictor<'_>, x: &[f32], first_row: u64) -> Result<Predictions, Error> {
+        let width = self.of.model.encoder().width();
+        let floats = predictor.samples() * self.of.model.bnn().plan().out_dim() + 2 * self.telling.draws;
+        let mut all = Predictions::default();
+        for block in blocks(x.len() / width, floats) {
+            let x = &x[block.start * width..block.end * width];
+            let x = Mat::new(x, block.len(), width).map_err(bdl_infer::Error::from)?;
+            self.block(predictor, x, first_row + block.start as u64, &mut all)?;
+        }
+        Ok(all)
+    }
+
+    fn block(
         &self,
         predictor: &Predictor<'_>,
-        x: &[f32],
+        x: Mat<'_>,
         first_row: u64,
-        telling: &Telling,
-        pool: &dyn Pool,
-    ) -> Result<Predictions, Error> {
-        let width = self.model.encoder().width();
-        let rows = x.len() / width;
-        let x = Mat::new(x, rows, width).map_err(bdl_infer::Error::from)?;
-        let outputs = predictor.outputs(x, first_row, pool)?;
-        let predictive = predictor.predictive(&outputs, rows)?.in_units(self.units);
-        let shards = rows.div_ceil(SHARD);
-        let slots: Vec<Mutex<Result<Predictions, Error>>> =
-            (0..shards).map(|_| Mutex::new(Ok(Predictions::default()))).collect();
-        pool.run(shards, &|shard| {
-            let range = shard * SHARD..((shard + 1) * SHARD).min(rows);
-            let told = self.tell_rows(&predictive, range, first_row, telling);
-            *slots[shard].lock().unwrap_or_else(PoisonError::into_inner) = told;
-        });
-        let mut all = Predictions::default();
-        for slot in slots {
-            let part = slot.into_inner().unwrap_or_else(PoisonError::into_inner)?;
+        all: &mut Predictions,
+    ) -> Result<(), Error> {
+        let outputs = predictor.outputs(x, first_row, self.pool)?;
+        let predictive = predictor.predictive(&outputs, x.rows())?.in_units(self.of.units);
+        let tell = |range| self.tell_rows(&predictive, x, range, first_row);
+        for part in in_shards(x.rows(), self.pool, &tell)? {
             all.rows.extend(part.rows);
             all.probs.extend(part.probs);
             all.draws.extend(part.draws);
         }
-        Ok(all)
+        Ok(())
     }
 
     fn tell_rows(
         &self,
         predictive: &Predictive<'_>,
-        range: std::ops::Range<usize>,
+        x: Mat<'_>,
+        range: Range<usize>,
         first_row: u64,
-        telling: &Telling,
     ) -> Result<Predictions, Error> {
+        let (model, passes) = (self.of.model, self.of.passes);
         let mut out = Predictions::default();
         let mut mixture = MixtureScratch::new();
-        let mut probs = vec![0.0; self.model.schema().class_names().len()];
-        let mut draws = vec![0.0; telling.draws];
-        let noise = Noise::new(self.passes.seed, Purpose::Draw);
+        let mut probs = vec![0.0; model.schema().class_names().len()];
+        let mut draws = vec![0.0; self.telling.draws];
+        let noise = Noise::new(passes.seed, Purpose::Draw);
         for row in range {
-            // Under `Scope::Pass` draws, like passes, do not depend on where a row stands.
-            let stream = if self.passes.scope == Scope::Row { first_row + row as u64 } else { 0 };
-            let draw = (telling.draws > 0).then(|| (noise.rng(stream), &mut draws[..]));
-            let task = self.model.task();
-            out.rows.push(tell(task, predictive, row, &mut mixture, telling.level, &mut probs, draw)?);
+            let stream = match passes.scope {
+                Scope::Row => first_row + row as u64,
+                Scope::Pass => fingerprint(x.row(row)),
+            };
+            let draw = (!draws.is_empty()).then(|| (noise.rng(stream), &mut draws[..]));
+            let level = self.telling.level;
+            out.rows.push(tell(model.task(), predictive, row, &mut mixture, level, &mut probs, draw)?);
             out.probs.extend_from_slice(&probs);
             out.draws.extend_from_slice(&draws);
         }
         Ok(out)
     }
-}
 
-/// Replaces the rows that were not yet within the tolerance; returns how many still are not.
-fn merge(kept: &mut Option<Predictions>, now: Predictions, tolerance: f64) -> usize {
-    let open = |p: &Prediction| {
-        let mcse = match p {
-            Prediction::Real(p) => p.mean_mcse,
-            Prediction::Class(p) => p.mutual_information_mcse,
-        };
-        mcse.is_some_and(|mcse| mcse > tolerance)
-    };
-    match kept {
-        None => *kept = Some(now),
-        Some(kept) => {
-            let n = kept.rows.len().max(1);
-            let (classes, draws) = (kept.probs.len() / n, kept.draws.len() / n);
-            for (i, new) in now.rows.into_iter().enumerate() {
-                if open(&kept.rows[i]) {
-                    kept.rows[i] = new;
-                    copy_row(&mut kept.probs, &now.probs, i, classes);
-                    copy_row(&mut kept.draws, &now.draws, i, draws);
+    /// Doubles the passes of those rows that are not yet within the tolerance.
+    fn within(&self, tolerance: f64, x: &[f32], first_row: u64) -> Result<Predictions, Error> {
+        let (model, [mut samples, most]) = (self.of.model, TOLERANCE_PASSES);
+        if model.members().len() > 1 {
+            let expected = "used with a single network (more passes do not lower the error of an ensemble)";
+            let got = format!("an ensemble of {}", model.members().len());
+            return Err(Error::Argument { what: "--tolerance", expected, got });
+        }
+        let width = model.encoder().width();
+        let mut done: Option<Predictions> = None;
+        let mut open: Vec<usize> = (0..x.len() / width).collect();
+        loop {
+            let passes = Passes { samples, ..self.of.passes };
+            let predictor = Predictor::new(model.bnn(), model.members(), passes)?;
+            for rows in together(&open, self.of.passes.scope) {
+                let part: Vec<f32> = rows.iter().flat_map(|&i| &x[i * width..][..width]).copied().collect();
+                let now = self.once(&predictor, &part, first_row + rows[0] as u64)?;
+                match &mut done {
+                    None => done = Some(now),
+                    Some(done) => done.replace(rows, &now),
                 }
             }
+            let mut told = done.take().unwrap_or_default();
+            open.retain(|&i| told.rows[i].mcse().is_some_and(|mcse| mcse > tolerance));
+            if open.is_empty() || samples >= most {
+                told.beyond_tolerance = open.len();
+                return Ok(told);
+            }
+            done = Some(told);
+            samples *= 2;
         }
     }
-    kept.as_ref().map_or(0, |k| k.rows.iter().filter(|p| open(p)).count())
 }
 
-fn copy_row(to: &mut [f64], from: &[f64], row: usize, width: usize) {
-    to[row * width..(row + 1) * width].copy_from_slice(&from[row * width..(row + 1) * width]);
+/// Rows that may be predicted in one go: under [`Scope::Pass`] all, under [`Scope::Row`] neighbours, since each
+/// keeps its number.
+fn together(rows: &[usize], scope: Scope) -> impl Iterator<Item = &[usize]> {
+    rows.chunk_by(move |a, b| scope == Scope::Pass || a + 1 == *b)
+}
+
+/// A number made of a row's bits alone (FNV-1a over words), so that under [`Scope::Pass`] the noise of its
+/// draws does not depend on where it stands, and that of different rows is independent.
+fn fingerprint(row: &[f32]) -> u64 {
+    row.iter().fold(0xcbf2_9ce4_8422_2325, |hash, x| {
+        (hash ^ u64::from(x.to_bits())).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29)
+    })
+}
+
+impl Prediction {
+    /// Monte Carlo standard error: of the mean, or of the mutual information.
+    #[must_use]
+    pub fn mcse(&self) -> Option<f64> {
+        match self {
+            Self::Real(p) => p.mean_mcse,
+            Self::Class(p) => p.mutual_information_mcse,
+        }
+    }
+}
+
+impl Predictions {
+    /// Puts `new` in the place of the rows `at`.
+    fn replace(&mut self, at: &[usize], new: &Self) {
+        for (from, &to) in at.iter().enumerate() {
+            self.rows[to] = new.rows[from];
+            copy_row(&mut self.probs, to, &new.probs, from, new.rows.len());
+            copy_row(&mut self.draws, to, &new.draws, from, new.rows.len());
+        }
+    }
+}
+
+/// Copies row `from` of `rows` rows over row `to`.
+fn copy_row(all: &mut [f64], to: usize, new: &[f64], from: usize, rows: usize) {
+    let width = new.len() / rows;
+    all[to * width..][..width].copy_from_slice(&new[from * width..][..width]);
 }
 
 type Draws<'a> = Option<(NoiseRng, &'a mut [f64])>;

@@ -78,7 +78,7 @@ pub struct FileReport {
 pub enum FileEvent<'a> {
     /// A row, in input order.
     Row(PredictedRow<'a>),
-    /// A row that was left out, and why.
+    /// A row that was left out, and why; in input order too.
     Skipped(&'a Error),
 }
 
@@ -88,11 +88,13 @@ const CHUNK: usize = 1024;
 impl Model {
     /// Predicts all rows of a file and hands them to `sink` in input order.
     ///
-    /// Memory is bounded by a chunk of rows times the passes, whatever the length of the file.
+    /// Memory is bounded whatever the length of the file and the number of passes. Under
+    /// [`Scope::Row`](bdl_layers::Scope::Row) a row's noise is addressed by its number among the *predicted* rows:
+    /// a skipped row has none.
     ///
     /// # Errors
-    /// For a file without a feature or a kept column, a bad row under [`OnBadRow::Stop`], and whatever
-    /// `sink` returns.
+    /// For a file without a row, a feature or a kept column; for a bad row under [`OnBadRow::Stop`], after the
+    /// rows before it; and whatever `sink` returns.
     pub fn predict_file(
         &self,
         reader: &mut RowReader,
@@ -100,6 +102,7 @@ impl Model {
         pool: &dyn Pool,
         sink: &mut dyn FnMut(FileEvent<'_>) -> Result<(), Error>,
     ) -> Result<FileReport, Error> {
+        how.telling.check()?;
         let map = self.schema().match_header(reader.file(), reader.columns())?;
         let keep = kept_columns(reader, &how.keep)?;
         let name = |&column: &usize| reader.columns()[column].clone();
@@ -112,7 +115,7 @@ impl Model {
             keep,
             report: FileReport { ignored, ..FileReport::default() },
             x: Vec::new(),
-            good: Vec::new(),
+            bad: Vec::new(),
         };
         let mut chunk = Chunk::new();
         loop {
@@ -120,6 +123,9 @@ impl Model {
             run.chunk(&chunk, sink)?;
             match read {
                 Ok(true) => {}
+                Ok(false) if run.report.rows + run.report.skipped == 0 => {
+                    return Err(Error::HeaderOnly { file: reader.file().into() });
+                }
                 Ok(false) => return Ok(run.report),
                 Err(e) if e.is_bad_row() => run.bad_row(e, sink)?,
                 Err(e) => return Err(e),
@@ -237,47 +243,45 @@ struct Run<'a> {
     map: ColumnMap,
     keep: Vec<usize>,
     report: FileReport,
+    /// The rows of a chunk that could be encoded, and where and why others could not.
     x: Vec<f32>,
-    good: Vec<usize>,
+    bad: Vec<(usize, Error)>,
 }
 
 type Sink<'s> = dyn FnMut(FileEvent<'_>) -> Result<(), Error> + 's;
 
 impl Run<'_> {
     fn chunk(&mut self, chunk: &Chunk, sink: &mut Sink<'_>) -> Result<(), Error> {
-        let encoder = self.predictor.model().encoder().clone();
-        let width = encoder.width();
-        self.x.clear();
-        self.good.clear();
-        let mut stopped = Ok(());
-        for (i, row) in chunk.rows().enumerate() {
-            let start = self.x.len();
-            self.x.resize(start + width, 0.0);
-            match encoder.encode_row(&row, &self.map, &mut self.x[start..]) {
-                Ok(()) => self.good.push(i),
-                Err(e) => {
-                    self.x.truncate(start);
-                    stopped = self.bad_row(e, sink);
-                    if stopped.is_err() {
-                        break;
-                    }
-                }
-            }
-        }
-        if !self.good.is_empty() {
-            self.tell(chunk, sink)?;
-        }
-        stopped
-    }
-
-    fn tell(&mut self, chunk: &Chunk, sink: &mut Sink<'_>) -> Result<(), Error> {
+        self.encode(chunk);
         let told = self.predictor.predict(&self.x, self.report.rows, &self.how.telling, self.pool)?;
         self.report.rows += told.rows.len() as u64;
         self.report.beyond_tolerance += told.beyond_tolerance as u64;
-        for (i, &at) in self.good.iter().enumerate() {
-            emit(&chunk.row(at), &self.keep, &told, i, sink)?;
+        let mut bad = std::mem::take(&mut self.bad).into_iter().peekable();
+        let mut next = 0;
+        for (at, row) in chunk.rows().enumerate() {
+            match bad.next_if(|(bad, _)| *bad == at) {
+                Some((_, e)) => self.bad_row(e, sink)?,
+                None => {
+                    emit(&row, &self.keep, &told, next, sink)?;
+                    next += 1;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Encodes the rows of a chunk, under [`OnBadRow::Stop`] those before the first bad one.
+    fn encode(&mut self, chunk: &Chunk) {
+        let encoder = self.predictor.model().encoder();
+        self.x.clear();
+        for (at, row) in chunk.rows().enumerate() {
+            if let Err(e) = encoder.append_row(&row, &self.map, &mut self.x) {
+                self.bad.push((at, e));
+                if self.how.on_bad_row == OnBadRow::Stop {
+                    return;
+                }
+            }
+        }
     }
 
     fn bad_row(&mut self, e: Error, sink: &mut Sink<'_>) -> Result<(), Error> {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::chunk::{Chunk, Row};
 use crate::encode::Encoder;
 use crate::error::{Error, Place};
+use crate::evaluate::Truth;
 use crate::names::excerpt;
 use crate::schema::{ColumnMap, Target};
 use crate::table::{Cell, Table, is_missing};
@@ -62,7 +63,7 @@ impl Encoder {
         self.targets(chunk.rows(), column)
     }
 
-    fn target_column(&self, map: &ColumnMap, file: &Arc<str>) -> Result<usize, Error> {
+    pub(crate) fn target_column(&self, map: &ColumnMap, file: &Arc<str>) -> Result<usize, Error> {
         let lacking = || Error::NoTarget { file: file.clone(), column: self.schema().target.name.clone() };
         map.target.ok_or_else(lacking)
     }
@@ -84,13 +85,35 @@ impl Encoder {
     ///
     /// If the cell is missing or is no number that fits, or if the target is a class.
     pub fn real_target(&self, row: &Row<'_>, column: usize) -> Result<f32, Error> {
+        self.both_targets(row, column).map(|(_, z)| z)
+    }
+
+    /// The targets of `rows` in their own units.
+    pub(crate) fn truth<'a>(
+        &self,
+        rows: impl Iterator<Item = Row<'a>>,
+        column: usize,
+    ) -> Result<Truth, Error> {
+        match self.classes() {
+            None => {
+                let own = |row| self.both_targets(&row, column).map(|(y, _)| y);
+                rows.map(own).collect::<Result<_, _>>().map(Truth::Real)
+            }
+            Some(_) => {
+                rows.map(|row| self.class_target(&row, column)).collect::<Result<_, _>>().map(Truth::Class)
+            }
+        }
+    }
+
+    /// The target of a row in its own units and standardized.
+    fn both_targets(&self, row: &Row<'_>, column: usize) -> Result<(f64, f32), Error> {
         let Target { name, kind } = &self.schema().target;
         let Some((mean, std)) = kind.moments() else { return Err(self.not("a real number")) };
         let text = row.cell(column);
         let place = || row.place();
         match Cell::parse(text) {
             Cell::Number(y) => match ((y - mean) / std) as f32 {
-                z if z.is_finite() => Ok(z),
+                z if z.is_finite() => Ok((y, z)),
                 _ => Err(Error::OutOfRange {
                     place: place(),
                     column: name.clone(),

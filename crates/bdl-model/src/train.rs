@@ -7,6 +7,7 @@ use bdl_infer::{Bnn, Data, FitConfig, FitSummary, Progress, TrainingRecord, fit}
 use bdl_tensor::{Mat, Pool};
 
 use crate::encode::Encoder;
+use crate::evaluate::Truth;
 use crate::method::{Architecture, Outputs};
 use crate::model::Model;
 use crate::schema::{ColumnMap, Schema, TargetKind};
@@ -26,7 +27,7 @@ pub enum Valid {
     /// A random fraction of the rows, in (0, 1).
     Fraction(f64),
     /// About a fraction of the rows by a column: whole groups if it holds names, the last rows if it holds
-    /// numbers or dates. Equal values stay together.
+    /// numbers or dates. Equal values stay together. The column remains a feature unless it is ignored.
     By {
         /// The column.
         column: String,
@@ -41,9 +42,9 @@ pub enum Valid {
 /// |---|---|---|---|
 /// | `select` | | | target, task, columns, missing cells |
 /// | `architecture` | | | method and network |
-/// | `members` | 1 | ≥ 1 | networks of an ensemble; 1 for none |
-/// | `fit` | | | epochs, batch, optimizer, seed, … |
-/// | `valid` | none | | rows that are held out |
+/// | `members` | 1 | 1 to 65536 | networks of an ensemble; 1 for none |
+/// | `fit` | | | epochs, batch, optimizer, seed, …; each member has a lane of its own, whatever `lane` says |
+/// | `valid` | none | | rows that are held out: they decide no mean, scale or weight, but with `patience` the epoch |
 #[derive(Clone, Debug)]
 pub struct TrainConfig {
     /// Target, task, columns, missing cells.
@@ -70,7 +71,18 @@ impl TrainConfig {
             valid: Valid::default(),
         }
     }
+
+    fn check(&self) -> Result<(), Error> {
+        if !(1..=MAX_MEMBERS).contains(&self.members) {
+            let got = self.members.to_string();
+            return Err(Error::Argument { what: "--members", expected: "between 1 and 65536", got });
+        }
+        Ok(self.fit.check()?)
+    }
 }
+
+/// Members that a file can hold.
+const MAX_MEMBERS: usize = 1 << 16;
 
 /// What is reported while training: an epoch of one member, in the units of the target.
 #[derive(Clone, Debug, PartialEq)]
@@ -130,52 +142,69 @@ impl Model {
         pool: &dyn Pool,
         observer: &mut dyn FnMut(&TrainProgress) -> ControlFlow<()>,
     ) -> Result<Training, Error> {
-        if config.members == 0 {
-            return Err(Error::Argument { what: "--members", expected: "at least 1", got: "0".to_owned() });
-        }
-        config.fit.check()?;
+        config.check()?;
         let rows = Rows::new(table, config)?;
         let bnn = rows.network(&config.architecture)?;
-        let units = rows.units();
-        let valid = rows.valid.as_ref().map(|side| side.data(rows.encoder.width())).transpose()?;
-        let train = rows.train.data(rows.encoder.width())?;
-        let mut members = Vec::new();
-        let mut summaries = Vec::new();
-        for member in 0..config.members {
-            let fit_config = FitConfig { lane: member as u64, ..config.fit.clone() };
-            let mut params = bnn.init(&Noise::in_lane(config.fit.seed, Purpose::Init, member as u64));
-            let mut report = |progress: &Progress| {
-                let progress = in_units(progress, units, train.rows());
-                observer(&TrainProgress {
-                    member,
-                    members: config.members,
-                    epochs: config.fit.epochs,
-                    progress,
-                })
-            };
-            let mut summary = fit(&bnn, &mut params, train, valid, &fit_config, pool, &mut report)?;
-            summary.last = in_units(&summary.last, units, train.rows());
-            summary.kept_valid_nll = summary.kept_valid_nll.map(|nll| nll + units);
-            members.push(params);
-            summaries.push(summary);
-        }
-        let record = record(&summaries[0], train.rows(), &config.fit);
-        let Rows { encoder, train, valid, dropped, .. } = rows;
+        let trained = Members { rows: &rows, bnn: &bnn, config, pool }.train(observer)?;
+        let (members, summaries): (Vec<_>, Vec<_>) = trained.into_iter().unzip();
+        let record = record(&summaries[0], rows.train.y.len(), &config.fit);
+        let Rows { encoder, train, valid, dropped } = rows;
         let model = Model::from_parts(encoder, bnn, members, record, config.architecture.method);
-        let valid_scores =
-            valid.as_ref().map(|side| model.evaluate_rows(&side.x, &side.y, pool)).transpose()?;
+        let score = |side: &Side| model.evaluate_rows(&side.x, &side.truth, pool);
         Ok(Training {
+            valid: valid.as_ref().map(score).transpose()?,
             model,
             members: summaries,
             rows: train.y.len(),
             valid_rows: valid.as_ref().map_or(0, |side| side.y.len()),
             dropped,
-            valid: valid_scores,
         })
     }
 }
 
-/// Adds `ln std` to densities: from standardized units to the target's.
+/// The training of all members.
+struct Members<'a> {
+    rows: &'a Rows,
+    bnn: &'a Bnn,
+    config: &'a TrainConfig,
+    pool: &'a dyn Pool,
+}
+
+type Observer<'o> = dyn FnMut(&TrainProgress) -> ControlFlow<()> + 'o;
+
+impl Members<'_> {
+    fn train(&self, observer: &mut Observer<'_>) -> Result<Vec<(Vec<f32>, FitSummary)>, Error> {
+        let width = self.rows.encoder.width();
+        let valid = self.rows.valid.as_ref().map(|side| side.data(width)).transpose()?;
+        let train = self.rows.train.data(width)?;
+        (0..self.config.members).map(|member| self.member(member, train, valid, observer)).collect()
+    }
+
+    /// Trains one member on noise of its own.
+    fn member(
+        &self,
+        member: usize,
+        train: Data<'_>,
+        valid: Option<Data<'_>>,
+        observer: &mut Observer<'_>,
+    ) -> Result<(Vec<f32>, FitSummary), Error> {
+        let Self { rows, bnn, config, pool } = *self;
+        let units = rows.units();
+        let fit_config = FitConfig { lane: member as u64, ..config.fit.clone() };
+        let mut params = bnn.init(&Noise::in_lane(config.fit.seed, Purpose::Init, member as u64));
+        let mut report = |progress: &Progress| {
+            let progress = in_units(progress, units, train.rows());
+            let (members, epochs) = (config.members, config.fit.epochs);
+            observer(&TrainProgress { member, members, epochs, progress })
+        };
+        let mut summary = fit(bnn, &mut params, train, valid, &fit_config, pool, &mut report)?;
+        summary.last = in_units(&summary.last, units, train.rows());
+        summary.kept_valid_nll = summary.kept_valid_nll.map(|nll| nll + units);
+        Ok((params, summary))
+    }
+}
+
+/// From standardized units to the target's: `−ln p(y) = −ln p(z) + ln std` for each row.
 fn in_units(progress: &Progress, ln_std: f64, rows: usize) -> Progress {
     Progress {
         nll_mean: progress.nll_mean + ln_std,
@@ -203,12 +232,15 @@ fn record(summary: &FitSummary, rows: usize, config: &FitConfig) -> TrainingReco
 struct Side {
     x: Vec<f32>,
     y: Targets,
+    truth: Truth,
 }
 
 impl Side {
     fn new(table: &Table, rows: &[usize], encoder: &Encoder, map: &ColumnMap) -> Result<Self, Error> {
         let x = encoder.encode_table(table, rows, map)?;
-        Ok(Self { x, y: encoder.encode_targets(table, rows, map)? })
+        let target = encoder.target_column(map, &table.shared_file())?;
+        let truth = encoder.truth(rows.iter().map(|&row| table.row(row)), target)?;
+        Ok(Self { x, y: encoder.encode_targets(table, rows, map)?, truth })
     }
 
     fn data(&self, width: usize) -> Result<Data<'_>, Error> {

@@ -15,6 +15,7 @@
 mod activation;
 mod adam;
 mod elementwise;
+mod kl;
 mod normal;
 mod softmax;
 mod sums;
@@ -25,6 +26,7 @@ pub use activation::{
 };
 pub use adam::{AdamStep, adam};
 pub use elementwise::{add, add_bias_rows, axpy, mul, mul_add_into, scale, sqrt_mul_add, square};
+pub use kl::{kl_normal, kl_normal_grad};
 pub use normal::box_muller;
 pub use softmax::{log_softmax, softmax};
 pub use sums::{col_sums_add, dot_f64, first_non_finite, sum_f64, sum_squares_f64};

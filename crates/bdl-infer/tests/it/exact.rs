@@ -124,7 +124,9 @@ fn the_elbo_of_the_exact_diagonal_posterior_is_the_evidence() {
 fn training_recovers_the_mean_field_posterior_from_full_and_mini_batches() {
     for p in [orthogonal(), correlated()] {
         let (best_mu, best_sigma) = p.exact.mean_field();
-        for (estimator, batch) in [(Estimator::Sampling, 1000), (Estimator::Local, 1000), (Estimator::Local, 12)] {
+        for (estimator, batch) in
+            [(Estimator::Sampling, 1000), (Estimator::Local, 1000), (Estimator::Local, 12)]
+        {
             let config = FitConfig {
                 epochs: 12_000 * batch.min(p.y.len()) / p.y.len(),
                 batch,
@@ -140,7 +142,10 @@ fn training_recovers_the_mean_field_posterior_from_full_and_mini_batches() {
             let (mu, sigma) = posterior(&params);
             for i in 0..D {
                 let (m, s) = ((mu[i] - best_mu[i]) / best_sigma[i], sigma[i] / best_sigma[i] - 1.0);
-                assert!(m.abs() < 0.15 && s.abs() < 0.08, "{estimator:?} {batch}: weight {i} is off by {m}, {s}");
+                assert!(
+                    m.abs() < 0.15 && s.abs() < 0.08,
+                    "{estimator:?} {batch}: weight {i} is off by {m}, {s}"
+                );
             }
             let gap = p.exact.ln_evidence() - p.exact.elbo_diagonal(&mu, &sigma) - p.exact.mean_field_gap();
             assert!((0.0..0.05).contains(&gap), "{estimator:?} {batch}: {gap} nats short of mean field");

@@ -34,7 +34,11 @@ fn likelihoods() -> Vec<(&'static str, Box<dyn Likelihood>, Nll)> {
             Box::new(Heteroscedastic::with_floor(0.0).unwrap()),
             oracle(OracleLikelihood::Heteroscedastic),
         ),
-        ("floor", Box::new(Heteroscedastic::new()), Box::new(|out, y, _| floored(Heteroscedastic::FLOOR, out, y))),
+        (
+            "floor",
+            Box::new(Heteroscedastic::new()),
+            Box::new(|out, y, _| floored(Heteroscedastic::FLOOR, out, y)),
+        ),
         (
             "categorical",
             Box::new(Categorical::new(3).unwrap()),
@@ -103,7 +107,8 @@ fn oracle_kl(method: Method, net: &OracleNet, params: &[f64]) -> f64 {
     let blocks: Vec<_> = net.blocks().iter().map(|b| &params[b.range.clone()]).collect();
     if method == Method::Variational {
         let layer = |b: &[&[f64]], fan_in: usize| {
-            kl_gaussian_diagonal(b[0], b[1], 1.3 / (fan_in as f64).sqrt()) + kl_gaussian_diagonal(b[2], b[3], 1.3)
+            kl_gaussian_diagonal(b[0], b[1], 1.3 / (fan_in as f64).sqrt())
+                + kl_gaussian_diagonal(b[2], b[3], 1.3)
         };
         return layer(&blocks[..4], IN) + layer(&blocks[4..], HIDDEN);
     }
@@ -179,7 +184,8 @@ fn check(
     let mut grads = vec![f32::NAN; params.len()];
     let elbo = Elbo::new(N_TRAIN).unwrap().with_kl_weight(KL_WEIGHT).unwrap();
     let (p, x) = (to_f32(&params), to_f32(&x));
-    let terms = elbo.gradient(&bnn, &p, mat(&x, IN), targets, &pass, &mut Workspace::new(), &mut grads).unwrap();
+    let terms =
+        elbo.gradient(&bnn, &p, mat(&x, IN), targets, &pass, &mut Workspace::new(), &mut grads).unwrap();
 
     let expected = -loss(&params) * N_TRAIN as f64;
     assert!((terms.elbo / expected - 1.0).abs() < 1e-5, "{name}: elbo {} is not {expected}", terms.elbo);

@@ -55,8 +55,9 @@ fn the_mean_over_all_batches_of_a_size_is_the_full_batch() {
 fn the_batches_of_an_epoch_add_up_to_the_full_batch() {
     let ((bnn, params), (x, y)) = (network(), rows(2, N, 2));
     let (full, _) = estimate(&bnn, &params, &x, &y, 1.0);
-    let parts: Vec<ElboTerms> =
-        [0..2, 2..4, 4..6].map(|r| estimate(&bnn, &params, &x[2 * r.start..2 * r.end], &y[r], 1.0).0).to_vec();
+    let parts: Vec<ElboTerms> = [0..2, 2..4, 4..6]
+        .map(|r| estimate(&bnn, &params, &x[2 * r.start..2 * r.end], &y[r], 1.0).0)
+        .to_vec();
     let mean = parts.iter().map(|t| t.elbo).sum::<f64>() / 3.0;
     assert!((mean / full.elbo - 1.0).abs() < 1e-13);
     let nll: f64 = parts.iter().map(|t| t.nll_sum).sum();
@@ -84,12 +85,17 @@ fn wrong_calls_are_named() {
     assert_eq!(negative, "elbo: kl_weight must be finite and >= 0, got -1");
     let gradient = |params: &[f32], x: Mat<'_>, y: &[f32], grads: usize| {
         let (mut ws, mut grads) = (Workspace::new(), vec![0.0; grads]);
-        elbo.gradient(&bnn, params, x, Targets::Real(y), &Pass::mean(), &mut ws, &mut grads).unwrap_err().to_string()
+        elbo.gradient(&bnn, params, x, Targets::Real(y), &Pass::mean(), &mut ws, &mut grads)
+            .unwrap_err()
+            .to_string()
     };
     let (n, x) = (params.len(), [0.0; 4]);
     assert_eq!(gradient(&params, mat(&x[..0], 2), &[], n), "elbo: batch must be >= 1, got 0");
     assert_eq!(gradient(&params, mat(&x, 2), &[0.0], n), "elbo: targets, one per row: expected 2, got 1");
     assert_eq!(gradient(&params, mat(&x, 2), &[0.0; 2], 3), format!("elbo: gradients: expected {n}, got 3"));
-    assert_eq!(gradient(&params[1..], mat(&x, 2), &[0.0; 2], n), format!("network: parameters: expected {n}, got {}", n - 1));
+    assert_eq!(
+        gradient(&params[1..], mat(&x, 2), &[0.0; 2], n),
+        format!("network: parameters: expected {n}, got {}", n - 1)
+    );
     assert_eq!(gradient(&params, mat(&x, 1), &[0.0; 4], n), "forward x: must be [4, 2], got [4, 1]");
 }

@@ -1,0 +1,49 @@
+//! `bdl evaluate`: scores on rows whose targets are known.
+
+use anyhow::Result;
+use bdl_model::{Evaluation, Model, Passes, RayonPool, RowReader};
+use serde_json::{Value, json};
+
+use crate::args::{EvaluateArgs, Format};
+use crate::explain::{method_text, metrics_json, metrics_table};
+use crate::out;
+
+pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
+    let model = Model::load(&args.model)?;
+    let evaluation = score(args, &model)?;
+    if args.run.format == Format::Json {
+        return Ok(out::json(&json(&evaluation))?);
+    }
+    let Evaluation { rows, samples, seed, .. } = &evaluation;
+    out::line(format_args!(
+        "{} of {}, {}, seed {seed}; {}\n",
+        out::counted(*rows, "row"),
+        args.data.display(),
+        out::plural(*samples, "pass", "passes"),
+        method_text(&model),
+    ))?;
+    Ok(out::line(metrics_table(&evaluation, &model.schema().target.name).trim_end())?)
+}
+
+pub(crate) fn score(args: &EvaluateArgs, model: &Model) -> Result<Evaluation> {
+    let mut reader = RowReader::open(&args.data, args.read.delimiter)?;
+    let pool = RayonPool::new(args.run.threads.unwrap_or(0)).map_err(bdl_model::Error::from)?;
+    let estimator = model.record().estimator;
+    let passes = Passes { samples: args.samples, seed: args.seed, estimator, ..Passes::default() };
+    let ignored = model.schema().match_header(reader.file(), reader.columns())?.ignored;
+    if !ignored.is_empty() && args.run.format == Format::Text {
+        let names: Vec<_> = ignored.iter().map(|&column| reader.columns()[column].as_str()).collect();
+        out::notice(format_args!("note: columns that the model does not know are ignored: {}", out::listed(&names)));
+    }
+    Ok(model.evaluate(&mut reader, passes, &pool)?)
+}
+
+pub(crate) fn json(evaluation: &Evaluation) -> Value {
+    json!({
+        "task": evaluation.task.to_string(),
+        "rows": evaluation.rows,
+        "samples": evaluation.samples,
+        "seed": evaluation.seed,
+        "metrics": metrics_json(evaluation),
+    })
+}

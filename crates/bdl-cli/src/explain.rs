@@ -1,0 +1,59 @@
+//! Scores as a table with what they mean, and as JSON.
+
+use bdl_model::{Evaluation, Metric, Model, Task};
+use serde_json::{Map, Value, json};
+
+use crate::out::{significant, table};
+
+/// The scores, a row each: value, interval, meaning.
+pub(crate) fn metrics_table(evaluation: &Evaluation, target: &str) -> String {
+    let row = |m: &Metric| {
+        let interval = format!("{} to {}", significant(m.low, 4), significant(m.high, 4));
+        vec![m.name.to_owned(), significant(m.value, 4), interval, meaning(evaluation.task, m.name, target)]
+    };
+    let rows = evaluation.metrics.iter().map(row).collect();
+    table(&["metric", "value", "95 % interval", "meaning"], &[1], rows)
+}
+
+/// One line in plain language.
+fn meaning(task: Task, name: &str, target: &str) -> String {
+    let units = format!("in units of {target:?}");
+    match (task, name) {
+        (_, "rmse") => format!("typical error of the mean, {units}; large errors count more"),
+        (_, "mae") => format!("average error of the mean, {units}"),
+        (Task::Regression, "nll") => "surprise at the true values, nats a row; lower is better".to_owned(),
+        (_, "crps") => format!("distance of the prediction from the truth, {units}; lower is better"),
+        (_, "coverage_50") => "share of true values inside the 50 % intervals; best is 0.50".to_owned(),
+        (_, "coverage_90") => "share of true values inside the 90 % intervals; best is 0.90".to_owned(),
+        (_, "coverage_95") => "share of true values inside the 95 % intervals; best is 0.95".to_owned(),
+        (_, "width_90") => format!("average width of the 90 % intervals, {units}; narrow is sharp"),
+        (_, "calibration_error") => "average gap between promised and observed shares; best is 0".to_owned(),
+        (_, "accuracy") => "share of rows whose most probable class is the true one".to_owned(),
+        (_, "nll") => "surprise at the true classes, nats a row; lower is better".to_owned(),
+        (_, "brier") => "squared error of the class probabilities, 0 to 2; lower is better".to_owned(),
+        (_, "ece") => "gap between confidence and accuracy, bins of equal width; best is 0".to_owned(),
+        (_, "adaptive_ece") => "the same with bins of equal numbers of rows; best is 0".to_owned(),
+        (_, "mce") => "the largest such gap of a bin; best is 0".to_owned(),
+        (_, "aurc") => "error rate when the least confident rows are left out first; lower is better".to_owned(),
+        _ => String::new(),
+    }
+}
+
+/// `{NAME: {"value", "low", "high"}}`.
+pub(crate) fn metrics_json(evaluation: &Evaluation) -> Value {
+    let entry = |m: &Metric| (m.name.to_owned(), json!({ "value": m.value, "low": m.low, "high": m.high }));
+    Value::Object(evaluation.metrics.iter().map(entry).collect::<Map<_, _>>())
+}
+
+/// The method's name on the command line: of several members, `ensemble`.
+pub(crate) fn method_name(model: &Model) -> &'static str {
+    if model.members().len() > 1 { "ensemble" } else { model.method().name() }
+}
+
+/// The method for people: `ensemble of 5 deterministic networks`.
+pub(crate) fn method_text(model: &Model) -> String {
+    match model.members().len() {
+        1 => model.method().name().to_owned(),
+        n => format!("ensemble of {n} {} networks", model.method().name()),
+    }
+}

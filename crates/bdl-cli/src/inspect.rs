@@ -1,0 +1,179 @@
+//! `bdl inspect`: what a model file holds.
+
+use anyhow::Result;
+use bdl_model::{FORMAT_VERSION, Feature, FeatureKind, LayerSummary, MissingPolicy, Model, TargetKind};
+use serde_json::{Value, json};
+
+use crate::args::{Format, InspectArgs};
+use crate::explain::{method_name, method_text};
+use crate::out::{self, count, counted, listed, pairs, significant, table};
+
+pub(crate) fn run(args: &InspectArgs) -> Result<()> {
+    let model = Model::load(&args.model)?;
+    let layers = model.layers()?;
+    if args.format == Format::Json {
+        return Ok(out::json(&as_json(&model, &layers))?);
+    }
+    out::line(header(args, &model, &layers))?;
+    out::line(layer_table(&layers))?;
+    if model.members().len() > 1 {
+        out::line("Layers are those of the first member.\n")?;
+    }
+    Ok(out::line(feature_table(&model).trim_end())?)
+}
+
+fn header(args: &InspectArgs, model: &Model, layers: &[LayerSummary]) -> String {
+    let record = model.record();
+    let kl: f64 = layers.iter().map(|layer| layer.report.kl).sum();
+    let kept = match record.kept_epoch == record.epochs {
+        true => String::new(),
+        false => format!(", kept epoch {}", record.kept_epoch),
+    };
+    let rows = vec![
+        ("file", format!("{}, format {FORMAT_VERSION}", args.model.display())),
+        ("task", model.task().to_string()),
+        ("target", target(model)),
+        ("method", method_text(model)),
+        ("likelihood", model.bnn().likelihood().kind().to_owned()),
+        ("parameters", count(model.n_params())),
+        ("KL", format!("{} nats", significant(kl, 4))),
+        (
+            "trained on",
+            format!(
+                "{}, {} epochs{kept}, batches of {}, learning rate {}, seed {}",
+                counted(record.rows as usize, "row"),
+                record.epochs,
+                record.batch,
+                record.lr,
+                record.seed
+            ),
+        ),
+        ("missing cells", missing(model).to_owned()),
+    ];
+    pairs(rows)
+}
+
+fn target(model: &Model) -> String {
+    let target = &model.schema().target;
+    match &target.kind {
+        TargetKind::Real { mean, std } => {
+            let [mean, std] = [mean, std].map(|x| significant(*x, 4));
+            format!("{:?}, mean {mean}, standard deviation {std}", target.name)
+        }
+        TargetKind::Class { names } => {
+            format!("{:?}, {} classes: {}", target.name, names.len(), listed(names))
+        }
+    }
+}
+
+fn missing(model: &Model) -> &'static str {
+    match model.schema().missing {
+        MissingPolicy::Error => "an error",
+        MissingPolicy::Drop => "rows left out in training, an error in prediction",
+        MissingPolicy::Impute => "imputed: the mean or the most frequent category",
+    }
+}
+
+fn layer_table(layers: &[LayerSummary]) -> String {
+    let share = |x: Option<f64>| x.map_or(String::new(), |x| format!("{:.1} %", 100.0 * x));
+    let row = |layer: &LayerSummary| {
+        let report = &layer.report;
+        vec![
+            layer.name.clone(),
+            format!("{} → {}", layer.shape[0], layer.shape[1]),
+            count(layer.parameters),
+            if layer.parameters == 0 { String::new() } else { significant(report.kl, 4) },
+            report.snr_median.map_or(String::new(), |x| significant(x, 3)),
+            share(report.at_prior),
+            share(report.collapsed),
+            report.drop_prob.map_or(String::new(), |p| significant(p, 2)),
+            share(report.sparsity),
+        ]
+    };
+    let header =
+        ["layer", "shape", "parameters", "KL", "median SNR", "at prior", "collapsed", "drop prob", "zeros"];
+    let rows: Vec<Vec<String>> = layers.iter().map(row).collect();
+    // What no layer of this network has is not worth a column.
+    let shown: Vec<usize> = (0..header.len()).filter(|&c| rows.iter().any(|row| !row[c].is_empty())).collect();
+    let header: Vec<&str> = shown.iter().map(|&c| header[c]).collect();
+    let rows = rows.iter().map(|row| shown.iter().map(|&c| row[c].clone()).collect()).collect();
+    table(&header, &(2..header.len()).collect::<Vec<_>>(), rows)
+}
+
+fn feature_table(model: &Model) -> String {
+    let row = |feature: &Feature| match &feature.kind {
+        FeatureKind::Numeric { mean, std } => {
+            let [mean, std] = [mean, std].map(|x| significant(*x, 4));
+            vec![feature.name.clone(), "number".to_owned(), format!("mean {mean}, standard deviation {std}")]
+        }
+        FeatureKind::Categorical { levels, .. } => {
+            let seen = format!("{}: {}", counted(levels.len(), "level"), listed(levels));
+            vec![feature.name.clone(), "category".to_owned(), seen]
+        }
+    };
+    table(&["feature", "kind", "seen in training"], &[], model.schema().features.iter().map(row).collect())
+}
+
+fn as_json(model: &Model, layers: &[LayerSummary]) -> Value {
+    let record = model.record();
+    json!({
+        "format_version": FORMAT_VERSION,
+        "task": model.task().to_string(),
+        "method": method_name(model),
+        "parameters": model.n_params(),
+        "layers": layers.iter().map(layer_json).collect::<Vec<_>>(),
+        "members": model.members().len(),
+        "member_method": model.method().name(),
+        "likelihood": model.bnn().likelihood().kind(),
+        "target": target_json(model),
+        "features": model.schema().features.iter().map(feature_json).collect::<Vec<_>>(),
+        "missing": match model.schema().missing {
+            MissingPolicy::Error => "error",
+            MissingPolicy::Drop => "drop",
+            MissingPolicy::Impute => "impute",
+        },
+        "training": {
+            "rows": record.rows,
+            "epochs": record.epochs,
+            "kept_epoch": record.kept_epoch,
+            "batch": record.batch,
+            "lr": record.lr,
+            "seed": record.seed,
+        },
+    })
+}
+
+fn layer_json(layer: &LayerSummary) -> Value {
+    let report = &layer.report;
+    json!({
+        "name": layer.name,
+        "kind": layer.kind,
+        "shape": layer.shape,
+        "parameters": layer.parameters,
+        "kl": report.kl,
+        "snr_median": report.snr_median,
+        "sparsity": report.sparsity,
+        "at_prior": report.at_prior,
+        "collapsed": report.collapsed,
+        "drop_prob": report.drop_prob,
+    })
+}
+
+fn target_json(model: &Model) -> Value {
+    let target = &model.schema().target;
+    match &target.kind {
+        TargetKind::Real { mean, std } => json!({ "name": target.name, "mean": mean, "std": std }),
+        TargetKind::Class { names } => json!({ "name": target.name, "classes": names }),
+    }
+}
+
+fn feature_json(feature: &Feature) -> Value {
+    match &feature.kind {
+        FeatureKind::Numeric { mean, std } => {
+            json!({ "name": feature.name, "kind": "numeric", "mean": mean, "std": std })
+        }
+        FeatureKind::Categorical { levels, .. } => {
+            json!({ "name": feature.name, "kind": "categorical", "levels": levels })
+        }
+    }
+}

@@ -1,0 +1,324 @@
+//! `bdl train`: from a table to a model file.
+
+use std::ops::ControlFlow;
+use std::path::Path;
+use std::time::Instant;
+
+use anyhow::Result;
+use bdl_model::{
+    AUTO_CLASSES, ColumnKind, Method, Model, Noise, Optimizer, Outputs, Prior, RayonPool, Schedule, SelectedColumn,
+    Selection, Table, Task, TaskChoice, TrainConfig, Training, Valid,
+};
+use serde_json::{Value, json};
+
+use crate::args::Format;
+use crate::explain::{method_name, metrics_json, metrics_table};
+use crate::out::{self, count, counted, listed, pairs, plural, significant};
+use crate::output_file::{check_writable, refuse_input};
+use crate::progress::Live;
+use crate::train_args::TrainArgs;
+
+/// A layer is called flat or collapsed if more of its weights are.
+const ALARMING: f64 = 0.9;
+
+/// A model that was trained and saved, and what it took.
+#[derive(Debug)]
+pub(crate) struct Trained {
+    pub(crate) training: Training,
+    pub(crate) seconds: f64,
+    /// The kept epoch's figures; of an ensemble, their means.
+    pub(crate) figures: Figures,
+    features: usize,
+}
+
+/// NLL per training row, KL and ELBO, in nats and the target's units.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Figures {
+    pub(crate) nll: f64,
+    pub(crate) kl: f64,
+    pub(crate) elbo: f64,
+}
+
+pub(crate) fn run(args: &TrainArgs) -> Result<()> {
+    let talk = args.run.format == Format::Text && !args.quiet;
+    let trained = work(args, talk)?;
+    warn(&trained.training.model)?;
+    if args.run.format == Format::Json {
+        return Ok(out::json(&as_json(args, &trained))?);
+    }
+    if talk {
+        result(args, &trained)?;
+    }
+    Ok(())
+}
+
+/// Trains and saves; says what it understood if `talk`.
+pub(crate) fn work(args: &TrainArgs, talk: bool) -> Result<Trained> {
+    let config = args.config()?;
+    refuse_input("--out", &args.out, &inputs(args))?;
+    check_writable(&args.out)?;
+    let table = Table::open(&args.data, args.read.delimiter)?;
+    let selection = Selection::new(&table, &config.select)?;
+    let why = why(&table, &selection, &config)?;
+    args.check_task(selection.task(), &why)?;
+    if talk {
+        out::line(understood(&table, &selection, &config, &why)?)?;
+    }
+    let pool = RayonPool::new(args.run.threads.unwrap_or(0)).map_err(bdl_model::Error::from)?;
+    let (start, mut live) = (Instant::now(), Live::new(!args.quiet));
+    let mut epochs: Vec<Vec<Figures>> = vec![Vec::new(); config.members];
+    let training = Model::train(&table, &config, &pool, &mut |at| {
+        let p = &at.progress;
+        epochs[at.member].push(Figures { nll: p.nll_mean, kl: p.kl, elbo: p.elbo });
+        live.show(at);
+        ControlFlow::Continue(())
+    });
+    live.done();
+    let training = training?;
+    training.model.save(&args.out)?;
+    let kept = training.members.iter().zip(&epochs).map(|(member, epochs)| epochs[member.kept_epoch - 1]);
+    let figures = mean(&kept.collect::<Vec<_>>());
+    Ok(Trained { training, seconds: start.elapsed().as_secs_f64(), figures, features: selection.features.len() })
+}
+
+fn inputs(args: &TrainArgs) -> Vec<(&'static str, &Path)> {
+    let config = args.config.as_deref().map(|file| ("the configuration", file));
+    config.into_iter().chain([("the data", args.data.as_path())]).collect()
+}
+
+fn mean(all: &[Figures]) -> Figures {
+    let mean = |of: fn(&Figures) -> f64| all.iter().map(of).sum::<f64>() / all.len() as f64;
+    Figures { nll: mean(|f| f.nll), kl: mean(|f| f.kl), elbo: mean(|f| f.elbo) }
+}
+
+/// Why the task is what it is.
+fn why(table: &Table, selection: &Selection, config: &TrainConfig) -> Result<String> {
+    if let TaskChoice::Is(_) = config.select.task {
+        return Ok("asked for with --task".to_owned());
+    }
+    if config.select.categorical.contains(&config.select.target) {
+        return Ok("the target is listed in --categorical".to_owned());
+    }
+    Ok(match (&selection.target.levels, table.kind(selection.target.index)?) {
+        (Some(_), ColumnKind::Categorical) => "the target is text".to_owned(),
+        (Some(levels), ColumnKind::Numeric) => format!(
+            "the target has {} different integers, at most {AUTO_CLASSES}; --task regression predicts a number",
+            levels.len()
+        ),
+        (None, _) => "the target is a number".to_owned(),
+    })
+}
+
+/// What was understood of the data and the flags, as a table.
+fn understood(table: &Table, selection: &Selection, config: &TrainConfig, why: &str) -> Result<String> {
+    let target = &config.select.target;
+    let task = selection.task();
+    let mut rows = vec![
+        ("data", data(table, selection)),
+        ("features", features(selection)),
+        ("target", format!("{target:?}{}", classes(selection))),
+        ("task", format!("{task}: {why}")),
+        ("method", method(config, task)),
+        ("parameters", count(parameters(selection, config)?)),
+        ("training", training(config)),
+        ("held out", valid(config)),
+        ("seed", config.fit.seed.to_string()),
+    ];
+    let constant = constant(table, selection)?;
+    if !constant.is_empty() {
+        rows.insert(2, ("constant", format!("{}: of no use to the model", listed(&constant))));
+    }
+    Ok(pairs(rows))
+}
+
+fn data(table: &Table, selection: &Selection) -> String {
+    let dropped = match selection.dropped(table) {
+        0 => String::new(),
+        n => format!(", {} left out for missing cells", counted(n, "row")),
+    };
+    format!("{}, {}{dropped}", table.file(), counted(table.rows(), "row"))
+}
+
+fn features(selection: &Selection) -> String {
+    let categorical = selection.features.iter().filter(|f| f.levels.is_some()).count();
+    let numeric = selection.features.len() - categorical;
+    match categorical {
+        0 => counted(numeric, "number"),
+        _ => format!(
+            "{} and {}, {} one-hot encoded",
+            counted(numeric, "number"),
+            plural(categorical, "category", "categories"),
+            counted(width(selection), "input")
+        ),
+    }
+}
+
+fn classes(selection: &Selection) -> String {
+    match &selection.target.levels {
+        Some(names) => format!(", {}: {}", plural(names.len(), "class", "classes"), listed(names)),
+        None => String::new(),
+    }
+}
+
+/// Columns with one value throughout the selected rows.
+fn constant(table: &Table, selection: &Selection) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    for SelectedColumn { index, levels } in &selection.features {
+        let constant = match levels {
+            Some(levels) => levels.len() == 1,
+            None => {
+                let mut numbers = table.numbers(*index, &selection.rows)?.into_iter().flatten();
+                let first = numbers.next();
+                numbers.all(|x| Some(x) == first)
+            }
+        };
+        if constant {
+            names.push(table.columns()[*index].clone());
+        }
+    }
+    Ok(names)
+}
+
+/// Inputs of the network.
+fn width(selection: &Selection) -> usize {
+    selection.features.iter().map(|f| f.levels.as_ref().map_or(1, Vec::len)).sum()
+}
+
+fn parameters(selection: &Selection, config: &TrainConfig) -> Result<usize> {
+    let outputs = match &selection.target.levels {
+        Some(names) => Outputs::Classes(names.len()),
+        None => Outputs::Real,
+    };
+    let network = config.architecture.build(width(selection), outputs, 1.0)?;
+    Ok(config.members * network.n_params())
+}
+
+fn method(config: &TrainConfig, task: Task) -> String {
+    let a = &config.architecture;
+    let own = match (a.method, a.prior) {
+        (Method::McDropout, _) => format!(", drop probability {}, length scale {}", a.drop_prob, a.length_scale),
+        (Method::MeanField, Prior::StdDev(s)) => format!(", prior N(0, {s}²)"),
+        (Method::MeanField, Prior::FanIn(s)) => format!(", prior N(0, {s}²/inputs)"),
+        _ => format!(", length scale {}", a.length_scale),
+    };
+    let members = match config.members {
+        1 => String::new(),
+        n => format!("ensemble of {n} "),
+    };
+    let hidden: Vec<String> = a.hidden.iter().map(ToString::to_string).collect();
+    let hidden = match hidden.is_empty() {
+        true => "no hidden layer".to_owned(),
+        false => format!("hidden {} {}", hidden.join(","), a.activation.name()),
+    };
+    let noise = match (task, a.noise) {
+        (Task::Classification, _) => "categorical".to_owned(),
+        (_, Noise::Fixed(sd)) => format!("gaussian with known noise {sd}"),
+        (_, Noise::Heteroscedastic) => "heteroscedastic".to_owned(),
+        _ => "gaussian with learned noise".to_owned(),
+    };
+    format!("{members}{}{own}, {hidden}, {noise}", a.method.name())
+}
+
+fn training(config: &TrainConfig) -> String {
+    let fit = &config.fit;
+    let optimizer = match fit.optimizer {
+        Optimizer::Sgd { momentum } => format!("sgd with momentum {momentum}"),
+        Optimizer::AdamW { weight_decay, .. } => format!("adamw with weight decay {weight_decay}"),
+        _ => "adam".to_owned(),
+    };
+    let schedule = match fit.schedule {
+        Schedule::Cosine { .. } => ", cosine".to_owned(),
+        Schedule::Step { every, factor } => format!(", times {factor} every {every} epochs"),
+        _ => String::new(),
+    };
+    let kl = match (fit.kl_weight, fit.kl_warmup.epochs()) {
+        (1.0, 0.0) => String::new(),
+        (weight, 0.0) => format!(", KL times {weight}"),
+        (weight, epochs) => format!(", KL raised to {weight} over {epochs} epochs"),
+    };
+    format!("{} epochs, batches of {}, {optimizer}, learning rate {}{schedule}{kl}", fit.epochs, fit.batch, fit.lr)
+}
+
+fn valid(config: &TrainConfig) -> String {
+    let rows = match &config.valid {
+        Valid::Fraction(fraction) => format!("{fraction} of the rows, at random"),
+        Valid::By { column, fraction } => format!("about {fraction} of the rows, by {column:?}"),
+        _ => return "nothing (--valid 0.1 would watch for overfitting)".to_owned(),
+    };
+    match config.fit.patience {
+        Some(epochs) => format!("{rows}; stop after {epochs} epochs without improvement"),
+        None => rows,
+    }
+}
+
+/// What came out.
+fn result(args: &TrainArgs, trained: &Trained) -> Result<()> {
+    let Trained { training, figures, seconds, .. } = trained;
+    let kept: Vec<String> = training.members.iter().map(|m| m.kept_epoch.to_string()).collect();
+    let last: Vec<String> = training.members.iter().map(|m| m.last.epoch.to_string()).collect();
+    let epoch = match kept == last {
+        true => format!("{}, the last", kept.join(", ")),
+        false => format!("{} of {} run", kept.join(", "), last.join(", ")),
+    };
+    let mut rows = vec![
+        ("rows", format!("{} trained on, {} held out", count(training.rows), count(training.valid_rows))),
+        ("NLL", format!("{} nats per training row", significant(figures.nll, 4))),
+        ("KL", format!("{} nats over all weights", significant(figures.kl, 4))),
+        ("ELBO", format!("{} nats (-rows·NLL - KL)", significant(figures.elbo, 5))),
+        ("kept epoch", epoch),
+        ("time", format!("{} s", significant(*seconds, 2))),
+        ("model", args.out.display().to_string()),
+    ];
+    if training.model.members().len() > 1 {
+        rows.insert(4, ("", "means over the members".to_owned()));
+    }
+    out::line(pairs(rows).trim_end())?;
+    if let Some(valid) = &training.valid {
+        out::line("\nOn the rows held out:\n")?;
+        out::line(metrics_table(valid, &args.target).trim_end())?;
+    }
+    Ok(())
+}
+
+/// Warns of posteriors that say nothing.
+pub(crate) fn warn(model: &Model) -> Result<()> {
+    for layer in model.layers()? {
+        let percent = |share: f64| format!("{:.0} %", 100.0 * share);
+        if let Some(share) = layer.report.at_prior.filter(|share| *share > ALARMING) {
+            out::warning(format_args!(
+                "{}: {} of the weights are still at their prior, so the layer has learned little; \
+                 try more epochs, --kl-warmup or fewer hidden units",
+                layer.name,
+                percent(share)
+            ));
+        }
+        if let Some(share) = layer.report.collapsed.filter(|share| *share > ALARMING) {
+            out::warning(format_args!(
+                "{}: {} of the weights have shrunk to a point, so predictions will look surer than they are; \
+                 try a larger --kl-weight or a smaller --lr",
+                layer.name,
+                percent(share)
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Exactly the keys of the contract, see `docs/cli.md`.
+fn as_json(args: &TrainArgs, trained: &Trained) -> Value {
+    let Trained { training, figures, seconds, features } = trained;
+    json!({
+        "model": args.out.display().to_string(),
+        "task": training.model.task().to_string(),
+        "method": method_name(&training.model),
+        "rows": training.rows,
+        "features": features,
+        "parameters": training.model.n_params(),
+        "epochs": training.members.iter().map(|m| m.last.epoch).max(),
+        "seconds": seconds,
+        "elbo": figures.elbo,
+        "nll": figures.nll,
+        "kl": figures.kl,
+        "valid": training.valid.as_ref().map(metrics_json),
+    })
+}

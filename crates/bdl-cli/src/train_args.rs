@@ -1,0 +1,437 @@
+//! The flags of `bdl train`, what contradicts what, and the settings they come to.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use bdl_model::{
+    Activation, Architecture, Estimator, FitConfig, KlWarmup, Method, MissingPolicy, Noise, Optimizer, Prior,
+    Schedule, SelectOptions, Task, TaskChoice, TrainConfig, Valid,
+};
+use clap::{Args, ValueEnum};
+
+use crate::args::{
+    Names, ReadArgs, RunArgs, at_least_one, below_1, count_up_to, inside_0_1, names, not_negative, one_of,
+    positive,
+};
+use crate::out::Usage;
+
+const EXAMPLES: &str = "\
+Examples:
+  bdl train houses.csv --target price --out houses.bdl
+  bdl train houses.csv --target price --out houses.bdl --valid 0.1 --patience 20 --ignore id
+  bdl train iris.csv --target species --out iris.bdl --method mean-field --kl-warmup 50
+  bdl train houses.csv --target price --out houses.bdl --likelihood heteroscedastic --hidden 64,64
+  bdl train houses.csv --target price --out houses.bdl --method ensemble --members 5 --of deterministic";
+
+#[derive(Clone, Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub(crate) struct TrainArgs {
+    /// A CSV file with a header; - for standard input
+    pub(crate) data: PathBuf,
+    /// The column to predict
+    #[arg(long, value_name = "COL")]
+    pub(crate) target: String,
+    /// The model file to write
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) out: PathBuf,
+    /// What to predict: a number or a class
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) task: TaskArg,
+    /// Flags from a TOML file, keys as the flags are called; the command line wins
+    #[arg(long, value_name = "FILE.toml")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// How the weights are treated
+    #[arg(long, value_enum, default_value_t, help_heading = "Network")]
+    pub(crate) method: MethodArg,
+    /// Networks of an ensemble [default: 5]
+    #[arg(long, value_name = "N", value_parser = members, help_heading = "Network")]
+    pub(crate) members: Option<usize>,
+    /// Method of the networks of an ensemble [default: deterministic]
+    #[arg(long, value_name = "METHOD", help_heading = "Network")]
+    pub(crate) of: Option<MemberArg>,
+    /// What stands between network and target [default: gaussian, or categorical for classes]
+    #[arg(long, value_enum, help_heading = "Network")]
+    pub(crate) likelihood: Option<LikelihoodArg>,
+    /// Known standard deviation of the target's noise, in its units [default: learned]
+    #[arg(long, value_name = "SD", value_parser = positive, allow_negative_numbers = true, help_heading = "Network")]
+    pub(crate) noise: Option<f64>,
+    /// Widths of the hidden layers, or none for a linear model
+    #[arg(long, value_name = "N,N,…", value_parser = hidden, default_value = "50", help_heading = "Network")]
+    pub(crate) hidden: Hidden,
+    /// Activation behind each hidden layer
+    #[arg(long, value_parser = one_of(ACTIVATIONS, Activation::from_name), default_value = "relu", help_heading = "Network")]
+    pub(crate) activation: Activation,
+    /// Probability that an input or hidden unit is dropped; mc-dropout [default: 0.05]
+    #[arg(long, value_name = "P", value_parser = below_1, allow_negative_numbers = true, help_heading = "Network")]
+    pub(crate) drop_prob: Option<f64>,
+    /// Weights have prior N(0, 1/L²); deterministic and mc-dropout [default: 1]
+    #[arg(long, value_name = "L", value_parser = positive, allow_negative_numbers = true, help_heading = "Network")]
+    pub(crate) length_scale: Option<f64>,
+    /// Prior of the weights; mean-field: normal:SD, or fan-in:GAIN for SD = GAIN/√inputs [default: fan-in:1]
+    #[arg(long, value_name = "SPEC", value_parser = prior, help_heading = "Network")]
+    pub(crate) prior: Option<Prior>,
+
+    /// Passes over the training rows
+    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = FitConfig::default().epochs, help_heading = "Training")]
+    pub(crate) epochs: usize,
+    /// Rows of a step; at most as many as there are
+    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = FitConfig::default().batch, help_heading = "Training")]
+    pub(crate) batch: usize,
+    /// Update rule
+    #[arg(long, value_enum, default_value_t, help_heading = "Training")]
+    pub(crate) optimizer: OptimizerArg,
+    /// Learning rate
+    #[arg(long, value_name = "X", value_parser = positive, default_value_t = FitConfig::default().lr, allow_negative_numbers = true, help_heading = "Training")]
+    pub(crate) lr: f64,
+    /// Share of the last step that is kept; sgd [default: 0]
+    #[arg(long, value_name = "X", value_parser = below_1, allow_negative_numbers = true, help_heading = "Training")]
+    pub(crate) momentum: Option<f64>,
+    /// Shrinks the weights, times the learning rate, at each step; adamw [default: 0.01]
+    #[arg(long, value_name = "X", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Training")]
+    pub(crate) weight_decay: Option<f64>,
+    /// Learning rate over training: constant, cosine, or step:EVERY:FACTOR in epochs
+    #[arg(long, value_name = "SPEC", value_parser = schedule, default_value = "constant", help_heading = "Training")]
+    pub(crate) schedule: Schedule,
+    /// How variational layers draw in training; mean-field [default: local]
+    #[arg(long, value_enum, help_heading = "Training")]
+    pub(crate) estimator: Option<EstimatorArg>,
+    /// Factor of the KL; below 1 the posterior is tempered
+    #[arg(long, value_name = "X", value_parser = not_negative, default_value_t = 1.0, allow_negative_numbers = true, help_heading = "Training")]
+    pub(crate) kl_weight: f64,
+    /// Raise the KL's factor from 0 over the first E epochs
+    #[arg(long, value_name = "E", value_parser = not_negative, default_value_t = 0.0, allow_negative_numbers = true, help_heading = "Training")]
+    pub(crate) kl_warmup: f64,
+    /// Share of the rows held out to watch training [default: none; 0.1 with --valid-by]
+    #[arg(long, value_name = "FRACTION", value_parser = inside_0_1, allow_negative_numbers = true, help_heading = "Training")]
+    pub(crate) valid: Option<f64>,
+    /// Hold out by this column: whole groups if it has names, the last rows if it has numbers or dates
+    #[arg(long, value_name = "COL", help_heading = "Training")]
+    pub(crate) valid_by: Option<String>,
+    /// Stop after N epochs without a better validation NLL and keep the best; needs --valid or --valid-by
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Training")]
+    pub(crate) patience: Option<usize>,
+    /// Seed of everything that is random
+    #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Training")]
+    pub(crate) seed: u64,
+
+    /// Columns to leave out, comma-separated
+    #[arg(long, value_name = "COLS", value_parser = names, help_heading = "Reading")]
+    pub(crate) ignore: Vec<Names>,
+    /// Columns of numbers that are categories, comma-separated
+    #[arg(long, value_name = "COLS", value_parser = names, help_heading = "Reading")]
+    pub(crate) categorical: Vec<Names>,
+    /// What to do about missing cells: empty, NA, N/A, NaN, null, None, ?
+    #[arg(long, value_enum, default_value_t, help_heading = "Reading")]
+    pub(crate) missing: MissingArg,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Print only warnings and errors (and the JSON object with --format json)
+    #[arg(long, help_heading = "Running and printing")]
+    pub(crate) quiet: bool,
+}
+
+const ACTIVATIONS: &[&str] = &["identity", "relu", "tanh", "silu", "gelu", "sigmoid"];
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum TaskArg {
+    /// Classes if the target is text, or has integers only and at most 10 different ones
+    #[default]
+    Auto,
+    /// A number
+    Regression,
+    /// One of several classes
+    Classification,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MethodArg {
+    /// One value for each weight: no uncertainty about the weights
+    Deterministic,
+    /// Dropout that stays on in prediction
+    #[default]
+    McDropout,
+    /// A normal posterior over each weight
+    MeanField,
+    /// Several networks, trained apart; see --members and --of
+    Ensemble,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MemberArg {
+    Deterministic,
+    McDropout,
+    MeanField,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LikelihoodArg {
+    /// A number with the same noise everywhere
+    Gaussian,
+    /// A number with noise that depends on the row
+    Heteroscedastic,
+    /// A class
+    Categorical,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EstimatorArg {
+    /// Draws each row's pre-activations: less variance
+    Local,
+    /// Draws the weights once for each batch
+    Sampling,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OptimizerArg {
+    Sgd,
+    #[default]
+    Adam,
+    #[value(name = "adamw")]
+    AdamW,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub(crate) enum MissingArg {
+    /// They are an error that says where
+    #[default]
+    Error,
+    /// Leave out rows that have any
+    Drop,
+    /// Features take their mean or most frequent category
+    Impute,
+}
+
+/// Widths of the hidden layers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Hidden(pub(crate) Vec<usize>);
+
+fn hidden(text: &str) -> Result<Hidden, String> {
+    if text == "none" {
+        return Ok(Hidden(Vec::new()));
+    }
+    let widths: Vec<usize> =
+        text.split(',').map(|width| count_up_to(width, 1, 65_536)).collect::<Result<_, _>>()?;
+    if widths.len() > 100 {
+        return Err("expected at most 100 layers".to_owned());
+    }
+    Ok(Hidden(widths))
+}
+
+fn members(text: &str) -> Result<usize, String> {
+    count_up_to(text, 2, 1000)
+}
+
+fn prior(text: &str) -> Result<Prior, String> {
+    match text.split_once(':') {
+        Some(("normal", sd)) => positive(sd).map(Prior::StdDev),
+        Some(("fan-in", gain)) => positive(gain).map(Prior::FanIn),
+        _ => Err("expected normal:SD or fan-in:GAIN, such as normal:1.0".to_owned()),
+    }
+}
+
+fn schedule(text: &str) -> Result<Schedule, String> {
+    let parts: Vec<&str> = text.split(':').collect();
+    match *parts {
+        ["constant"] => Ok(Schedule::Constant),
+        ["cosine"] => Ok(Schedule::Cosine { end: 0.0 }),
+        ["step", every, factor] => {
+            let factor = positive(factor)?;
+            if factor > 1.0 {
+                return Err("expected a FACTOR of at most 1".to_owned());
+            }
+            Ok(Schedule::Step { every: positive(every)?, factor })
+        }
+        _ => Err("expected constant, cosine or step:EVERY:FACTOR, such as step:50:0.5".to_owned()),
+    }
+}
+
+impl TrainArgs {
+    /// The settings, if the flags do not contradict each other.
+    pub(crate) fn config(&self) -> Result<TrainConfig> {
+        self.check_method()?;
+        self.check_likelihood()?;
+        if self.patience.is_some() && self.valid.is_none() && self.valid_by.is_none() {
+            return Err(Usage::error("--patience: needs validation rows; add --valid 0.1 or --valid-by COL"));
+        }
+        Ok(TrainConfig {
+            select: SelectOptions {
+                target: self.target.clone(),
+                task: match self.task {
+                    TaskArg::Auto => TaskChoice::Auto,
+                    TaskArg::Regression => TaskChoice::Is(Task::Regression),
+                    TaskArg::Classification => TaskChoice::Is(Task::Classification),
+                },
+                ignore: Names::all(&self.ignore),
+                categorical: Names::all(&self.categorical),
+                missing: match self.missing {
+                    MissingArg::Error => MissingPolicy::Error,
+                    MissingArg::Drop => MissingPolicy::Drop,
+                    MissingArg::Impute => MissingPolicy::Impute,
+                },
+            },
+            architecture: self.architecture(),
+            members: match self.method {
+                MethodArg::Ensemble => self.members.unwrap_or(5),
+                _ => 1,
+            },
+            fit: self.fit()?,
+            valid: match (&self.valid_by, self.valid) {
+                (Some(column), fraction) => {
+                    Valid::By { column: column.clone(), fraction: fraction.unwrap_or(0.1) }
+                }
+                (None, Some(fraction)) => Valid::Fraction(fraction),
+                (None, None) => Valid::None,
+            },
+        })
+    }
+
+    fn architecture(&self) -> Architecture {
+        let default = Architecture::default();
+        Architecture {
+            method: self.member_method(),
+            noise: match (self.noise, self.likelihood) {
+                (Some(sd), _) => Noise::Fixed(sd),
+                (None, Some(LikelihoodArg::Heteroscedastic)) => Noise::Heteroscedastic,
+                _ => Noise::Learned,
+            },
+            hidden: self.hidden.0.clone(),
+            activation: self.activation,
+            drop_prob: self.drop_prob.unwrap_or(default.drop_prob),
+            length_scale: self.length_scale.unwrap_or(default.length_scale),
+            prior: self.prior.unwrap_or(default.prior),
+        }
+    }
+
+    fn fit(&self) -> Result<FitConfig> {
+        Ok(FitConfig {
+            epochs: self.epochs,
+            batch: self.batch,
+            optimizer: self.optimizer()?,
+            lr: self.lr,
+            schedule: self.schedule,
+            kl_weight: self.kl_weight,
+            kl_warmup: KlWarmup::new(self.kl_warmup)?,
+            estimator: match self.estimator {
+                None | Some(EstimatorArg::Local) => Estimator::Local,
+                Some(EstimatorArg::Sampling) => Estimator::Sampling,
+            },
+            patience: self.patience,
+            seed: self.seed,
+            ..FitConfig::default()
+        })
+    }
+
+    fn optimizer(&self) -> Result<Optimizer> {
+        if self.momentum.is_some() && self.optimizer != OptimizerArg::Sgd {
+            return Err(Usage::error("--momentum: only --optimizer sgd has one"));
+        }
+        if self.weight_decay.is_some() && self.optimizer != OptimizerArg::AdamW {
+            return Err(Usage::error("--weight-decay: only --optimizer adamw has one"));
+        }
+        Ok(match self.optimizer {
+            OptimizerArg::Sgd => Optimizer::Sgd { momentum: self.momentum.unwrap_or(0.0) },
+            OptimizerArg::Adam => Optimizer::adam(),
+            OptimizerArg::AdamW => match (Optimizer::adam_w(), self.weight_decay) {
+                (Optimizer::AdamW { beta1, beta2, floor, .. }, Some(weight_decay)) => {
+                    Optimizer::AdamW { beta1, beta2, floor, weight_decay }
+                }
+                (default, _) => default,
+            },
+        })
+    }
+
+    /// The method of a network, alone or in an ensemble.
+    fn member_method(&self) -> Method {
+        match (self.method, self.of) {
+            (MethodArg::Deterministic, _) => Method::Deterministic,
+            (MethodArg::McDropout, _) => Method::McDropout,
+            (MethodArg::MeanField, _) => Method::MeanField,
+            (MethodArg::Ensemble, None | Some(MemberArg::Deterministic)) => Method::Deterministic,
+            (MethodArg::Ensemble, Some(MemberArg::McDropout)) => Method::McDropout,
+            (MethodArg::Ensemble, Some(MemberArg::MeanField)) => Method::MeanField,
+        }
+    }
+
+    /// Flags that the method does not have.
+    fn check_method(&self) -> Result<()> {
+        if self.method != MethodArg::Ensemble {
+            let given = [("--members", self.members.is_some()), ("--of", self.of.is_some())];
+            if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
+                return Err(Usage::error(format!("{flag}: only --method ensemble has members")));
+            }
+        }
+        let method = self.member_method();
+        let fits: [(&str, bool, &[Method]); 4] = [
+            ("--drop-prob", self.drop_prob.is_some(), &[Method::McDropout]),
+            ("--length-scale", self.length_scale.is_some(), &[Method::Deterministic, Method::McDropout]),
+            ("--prior", self.prior.is_some(), &[Method::MeanField]),
+            ("--estimator", self.estimator.is_some(), &[Method::MeanField]),
+        ];
+        for (flag, given, methods) in fits {
+            if given && !methods.contains(&method) {
+                let names = methods.iter().map(|m| m.name()).collect::<Vec<_>>().join(" and ");
+                let got = method.name();
+                return Err(Usage::error(format!("{flag}: is of method {names}, but the method is {got}")));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_likelihood(&self) -> Result<()> {
+        match self.task {
+            TaskArg::Auto => {}
+            TaskArg::Regression => self.check_task(Task::Regression, "asked for with --task")?,
+            TaskArg::Classification => self.check_task(Task::Classification, "asked for with --task")?,
+        }
+        match (self.noise, self.likelihood) {
+            (Some(_), Some(LikelihoodArg::Heteroscedastic)) => {
+                Err(Usage::error("--noise: a known noise contradicts --likelihood heteroscedastic, which learns it"))
+            }
+            (Some(_), Some(LikelihoodArg::Categorical)) => {
+                Err(Usage::error("--noise: --likelihood categorical has no noise"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether likelihood and noise are of this task, which is so for the reason `why`.
+    pub(crate) fn check_task(&self, task: Task, why: &str) -> Result<()> {
+        let wrong = match (task, self.likelihood) {
+            (Task::Regression, Some(LikelihoodArg::Categorical)) => "--likelihood categorical",
+            (Task::Classification, Some(LikelihoodArg::Gaussian)) => "--likelihood gaussian",
+            (Task::Classification, Some(LikelihoodArg::Heteroscedastic)) => "--likelihood heteroscedastic",
+            (Task::Classification, _) if self.noise.is_some() => "--noise",
+            _ => return Ok(()),
+        };
+        let other = match task {
+            Task::Regression => Task::Classification,
+            Task::Classification => Task::Regression,
+        };
+        Err(Usage::error(format!("{wrong}: is for {other}, but the task is {task} ({why})")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_activation_can_be_named() {
+        assert_eq!(Activation::ALL.map(Activation::name), ACTIVATIONS);
+    }
+
+    #[test]
+    fn specs_are_parsed_or_say_what_they_want() {
+        assert_eq!(prior("normal:0.5"), Ok(Prior::StdDev(0.5)));
+        assert_eq!(prior("fan-in:1"), Ok(Prior::FanIn(1.0)));
+        assert!(prior("normal:0").is_err() && prior("laplace:1").is_err());
+        assert_eq!(schedule("step:50:0.5"), Ok(Schedule::Step { every: 50.0, factor: 0.5 }));
+        assert!(schedule("step:50").is_err() && schedule("step:50:2").is_err() && schedule("linear").is_err());
+        assert_eq!(hidden("64,32"), Ok(Hidden(vec![64, 32])));
+        assert_eq!(hidden("none"), Ok(Hidden(Vec::new())));
+        assert!(hidden("0").is_err() && hidden("64,").is_err());
+    }
+}

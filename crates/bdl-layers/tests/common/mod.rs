@@ -1,0 +1,148 @@
+//! What several tests share: networks with names, and their naive twins with the same noise frozen.
+
+#![allow(dead_code, reason = "each test uses its part")]
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+use bdl_dist::{Noise, Purpose};
+use bdl_layers::{
+    Activation, ActivationLayer, Dense, Draw, Dropout, Layer, Pass, Plan, Prior, VariationalDense, Workspace,
+};
+use bdl_tensor::{Mat, MatMut};
+use bdl_testkit::oracle::{FrozenEps, FrozenMask, OracleActivation, OracleLayer, OracleNet};
+
+/// One layer of a test network.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Spec {
+    Dense(usize, usize),
+    Variational(usize, usize),
+    NoBias(usize, usize),
+    Act(Activation, usize),
+    Drop(usize, f64),
+}
+
+pub(crate) fn plan(specs: &[Spec]) -> Plan {
+    let layer = |spec: &Spec| -> Box<dyn Layer> {
+        match *spec {
+            Spec::Dense(i, o) => Box::new(Dense::new(i, o).unwrap().with_length_scale(0.7).unwrap()),
+            Spec::Variational(i, o) => Box::new(variational(i, o)),
+            Spec::NoBias(i, o) => Box::new(variational(i, o).without_bias()),
+            Spec::Act(activation, dim) => Box::new(ActivationLayer::new(activation, dim).unwrap()),
+            Spec::Drop(dim, drop_prob) => Box::new(Dropout::new(dim, drop_prob).unwrap()),
+        }
+    };
+    Plan::new(specs.iter().map(layer).collect()).unwrap()
+}
+
+fn variational(in_dim: usize, out_dim: usize) -> VariationalDense {
+    VariationalDense::new(in_dim, out_dim, Prior::StdDev(0.8)).unwrap().with_init_sigma(0.3).unwrap()
+}
+
+/// The twin in `f64` of a network in this pass over `rows` rows, with the same noise.
+pub(crate) fn oracle(specs: &[Spec], pass: &Pass<'_>, rows: usize) -> OracleNet {
+    let layer = |(at, spec): (usize, &Spec)| match *spec {
+        Spec::Dense(in_dim, out_dim) => OracleLayer::Dense { in_dim, out_dim, bias: true },
+        Spec::Variational(in_dim, out_dim) => frozen_variational(at, pass, rows, [in_dim, out_dim], true),
+        Spec::NoBias(in_dim, out_dim) => frozen_variational(at, pass, rows, [in_dim, out_dim], false),
+        Spec::Act(activation, _) => OracleLayer::Activation(twin(activation)),
+        Spec::Drop(dim, drop_prob) => {
+            let mask = frozen_mask(at, pass, rows, dim, 1.0 - drop_prob);
+            OracleLayer::Dropout { drop_prob, mask }
+        }
+    };
+    OracleNet::new(specs.iter().enumerate().map(layer).collect())
+}
+
+pub(crate) fn twin(activation: Activation) -> OracleActivation {
+    match activation {
+        Activation::Relu => OracleActivation::Relu,
+        Activation::Tanh => OracleActivation::Tanh,
+        Activation::Silu => OracleActivation::Silu,
+        Activation::Gelu => OracleActivation::Gelu,
+        Activation::Sigmoid => OracleActivation::Sigmoid,
+        _ => OracleActivation::Identity,
+    }
+}
+
+fn frozen_mask(at: usize, pass: &Pass<'_>, rows: usize, dim: usize, keep_prob: f64) -> FrozenMask {
+    let draw = |rows: usize, site: bdl_layers::Site<'_>| {
+        let mut words = vec![0; rows * dim.div_ceil(64)];
+        site.mask(dim, keep_prob, &mut words);
+        words
+            .chunks(dim.div_ceil(64))
+            .flat_map(|w| (0..dim).map(|i| w[i / 64] >> (i % 64) & 1 == 1))
+            .collect()
+    };
+    let draws = pass.mask_draw();
+    match (draws, pass.site(at, 0, draws)) {
+        (Draw::Pass, Some(site)) => FrozenMask::Pass(draw(1, site)),
+        (Draw::Row, Some(site)) => FrozenMask::Row(draw(rows, site)),
+        _ => FrozenMask::Mean,
+    }
+}
+
+fn frozen_variational(at: usize, pass: &Pass<'_>, rows: usize, dims: [usize; 2], bias: bool) -> OracleLayer {
+    let [in_dim, out_dim] = dims;
+    let draws = pass.weight_draw();
+    let normals = |site: u64, len: usize, slots: usize| -> Vec<f64> {
+        let mut eps = vec![0.0; len * slots];
+        if let (1.., Some(site)) = (len, pass.site(at, site, draws)) {
+            site.normals(len, &mut eps);
+        }
+        eps.into_iter().map(f64::from).collect()
+    };
+    let eps = match draws {
+        Draw::Mean => FrozenEps::Mean,
+        Draw::Pass => {
+            let eps_b = normals(1, if bias { out_dim } else { 0 }, 1);
+            FrozenEps::Sampling { eps_w: normals(0, in_dim * out_dim, 1), eps_b }
+        }
+        Draw::Row => FrozenEps::Local { eps: normals(2, out_dim, rows) },
+    };
+    OracleLayer::VariationalDense { in_dim, out_dim, bias, eps }
+}
+
+/// Initial parameters moved by a tenth of a normal, so that no bias is 0.
+pub(crate) fn params(plan: &Plan) -> Vec<f32> {
+    let mut params = plan.init(&Noise::new(3, Purpose::Init));
+    let moves = numbers(0, params.len());
+    params.iter_mut().zip(moves).for_each(|(p, n)| *p += 0.1 * n);
+    params
+}
+
+/// Standard normals, the same for the same stream.
+pub(crate) fn numbers(stream: u64, n: usize) -> Vec<f32> {
+    let mut out = vec![0.0; n];
+    Noise::new(0, Purpose::Other(1)).rng(stream).normals(&mut out);
+    out
+}
+
+pub(crate) fn predict(plan: &Plan, params: &[f32], x: &[f32], pass: &Pass<'_>) -> Vec<f32> {
+    let rows = x.len() / plan.in_dim();
+    let mut y = vec![f32::NAN; rows * plan.out_dim()];
+    let out = &mut MatMut::new(&mut y, rows, plan.out_dim()).unwrap();
+    let x = Mat::new(x, rows, plan.in_dim()).unwrap();
+    plan.forward(params, x, pass, &mut Workspace::new(), out).unwrap();
+    y
+}
+
+/// Output and gradient of a training pass with output gradient `dy`.
+pub(crate) fn train(
+    plan: &Plan,
+    params: &[f32],
+    x: &[f32],
+    dy: &[f32],
+    pass: &Pass<'_>,
+) -> (Vec<f32>, Vec<f32>) {
+    let (mut ws, mut grads) = (Workspace::new(), vec![0.0; params.len()]);
+    let x = Mat::new(x, x.len() / plan.in_dim(), plan.in_dim()).unwrap();
+    plan.forward_train(params, x, pass, &mut ws).unwrap();
+    let (y, mut grad) = ws.output_and_grad();
+    let y = y.data().to_vec();
+    grad.data_mut().copy_from_slice(dy);
+    plan.backward(params, x, pass, &mut ws, &mut grads).unwrap();
+    (y, grads)
+}
+
+pub(crate) fn bits(x: &[f32]) -> Vec<u32> {
+    x.iter().map(|x| x.to_bits()).collect()
+}

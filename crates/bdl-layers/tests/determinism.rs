@@ -1,0 +1,170 @@
+//! The same bits for any number of threads, any split of the rows and, per pass, any order of them.
+
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod common;
+
+use std::collections::HashSet;
+use std::sync::Mutex;
+use std::thread::{self, ThreadId};
+
+use bdl_dist::{Noise, Purpose};
+use bdl_layers::{Activation, Estimator, Pass, Plan, Scope};
+use bdl_tensor::Pool;
+use common::Spec::{Act, Dense, Drop, Variational};
+use common::{bits, numbers, params, plan, predict, train};
+
+/// Real threads that remember who worked.
+#[derive(Debug)]
+struct Threads {
+    threads: usize,
+    workers: Mutex<HashSet<ThreadId>>,
+}
+
+impl Threads {
+    fn new(threads: usize) -> Self {
+        Self { threads, workers: Mutex::default() }
+    }
+
+    fn note(&self) {
+        self.workers.lock().unwrap().insert(thread::current().id());
+    }
+
+    fn workers(&self) -> usize {
+        self.workers.lock().unwrap().len()
+    }
+}
+
+impl Pool for Threads {
+    fn threads(&self) -> usize {
+        self.threads
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        thread::scope(|s| {
+            for first in 0..self.threads {
+                s.spawn(move || {
+                    for i in (first..tasks).step_by(self.threads) {
+                        self.note();
+                        task(i);
+                    }
+                });
+            }
+        });
+    }
+
+    fn chunks(&self, data: &mut [f32], len: usize, task: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+        thread::scope(|s| {
+            for (i, chunk) in data.chunks_mut(len).enumerate() {
+                s.spawn(move || {
+                    self.note();
+                    task(i, chunk);
+                });
+            }
+        });
+    }
+}
+
+/// Sizes that cross the blocks of 256 in which products are summed.
+const WIDTHS: [usize; 4] = [255, 256, 257, 600];
+const ROWS: [usize; 5] = [1, 2, 3, 17, 1_000];
+
+fn variational(width: usize) -> Plan {
+    plan(&[Variational(width, 24), Act(Activation::Relu, 24), Drop(24, 0.2), Variational(24, 3)])
+}
+
+fn dropout(width: usize) -> Plan {
+    plan(&[Drop(width, 0.1), Dense(width, 24), Act(Activation::Silu, 24), Drop(24, 0.5), Dense(24, 3)])
+}
+
+#[test]
+fn forward_and_backward_have_the_same_bits_on_one_two_and_three_threads() {
+    let noise = Noise::new(1, Purpose::Train);
+    let pools = [Threads::new(1), Threads::new(2), Threads::new(3)];
+    for width in WIDTHS {
+        for rows in ROWS {
+            let (x, dy) = (numbers(1, rows * width), numbers(2, rows * 3));
+            for (plan, estimator) in [
+                (variational(width), Estimator::Local),
+                (variational(width), Estimator::Sampling),
+                (dropout(width), Estimator::Local),
+            ] {
+                let params = params(&plan);
+                let pass = Pass::train(&noise, 5, estimator);
+                let (y, grads) = train(&plan, &params, &x, &dy, &pass);
+                for pool in &pools {
+                    let (y_there, grads_there) = train(&plan, &params, &x, &dy, &pass.on(pool));
+                    let what = format!("width {width}, rows {rows}, {estimator:?}, {} threads", pool.threads);
+                    assert_eq!(bits(&y), bits(&y_there), "{what}: output");
+                    assert_eq!(bits(&grads), bits(&grads_there), "{what}: gradient");
+                }
+            }
+        }
+    }
+    assert!(pools[1].workers() >= 2 && pools[2].workers() >= 3, "the pools had nothing to do");
+}
+
+/// Outputs of `x` cut into chunks of `rows`, each told where it begins.
+fn in_chunks(plan: &Plan, params: &[f32], x: &[f32], rows: usize, pass: &Pass<'_>) -> Vec<f32> {
+    let chunks = x.chunks(rows * plan.in_dim()).enumerate();
+    chunks.flat_map(|(i, x)| predict(plan, params, x, &pass.starting_at((i * rows) as u64))).collect()
+}
+
+#[test]
+fn per_pass_a_row_has_the_same_bits_whole_in_chunks_alone_and_in_another_order() {
+    let noise = Noise::new(2, Purpose::Predict);
+    for width in WIDTHS {
+        for plan in [variational(width), dropout(width)] {
+            let params = params(&plan);
+            let rows = 203;
+            let x = numbers(3, rows * width);
+            let pass = Pass::predict(&noise, 4, Scope::Pass, Estimator::Local);
+            let whole = predict(&plan, &params, &x, &pass);
+            for chunk in [1, 2, 3, 17, 100] {
+                let y = in_chunks(&plan, &params, &x, chunk, &pass);
+                assert_eq!(bits(&whole), bits(&y), "width {width}, chunks of {chunk}");
+            }
+            let order = noise.rng(9).permutation(rows);
+            let of = |y: &[f32], width: usize| -> Vec<f32> {
+                order.iter().flat_map(|&i| y[i * width..(i + 1) * width].to_vec()).collect()
+            };
+            let permuted = predict(&plan, &params, &of(&x, width), &pass);
+            assert_eq!(bits(&of(&whole, 3)), bits(&permuted), "width {width}, permuted");
+        }
+    }
+}
+
+#[test]
+fn per_row_a_row_has_the_bits_of_its_number_in_any_chunk() {
+    let noise = Noise::new(2, Purpose::Predict);
+    for estimator in [Estimator::Local, Estimator::Sampling] {
+        for plan in [variational(257), dropout(257)] {
+            let params = params(&plan);
+            let x = numbers(3, 103 * 257);
+            let pass = Pass::predict(&noise, 4, Scope::Row, estimator);
+            let whole = predict(&plan, &params, &x, &pass);
+            for chunk in [1, 2, 3, 17, 100] {
+                let y = in_chunks(&plan, &params, &x, chunk, &pass);
+                assert_eq!(bits(&whole), bits(&y), "{estimator:?}, chunks of {chunk}");
+            }
+            assert_ne!(bits(&whole), bits(&predict(&plan, &params, &x, &pass.starting_at(1))));
+        }
+    }
+}
+
+#[test]
+fn a_workspace_used_before_changes_no_bits() {
+    use bdl_layers::Workspace;
+    use bdl_tensor::{Mat, MatMut};
+    let noise = Noise::new(2, Purpose::Predict);
+    let (plan, mut ws) = (variational(255), Workspace::new());
+    let params = params(&plan);
+    let pass = Pass::predict(&noise, 0, Scope::Row, Estimator::Local);
+    for rows in [17, 3, 50, 1] {
+        let x = numbers(rows as u64, rows * 255);
+        let mut y = vec![f32::NAN; rows * 3];
+        let x_mat = Mat::new(&x, rows, 255).unwrap();
+        plan.forward(&params, x_mat, &pass, &mut ws, &mut MatMut::new(&mut y, rows, 3).unwrap()).unwrap();
+        assert_eq!(bits(&y), bits(&predict(&plan, &params, &x, &pass)), "rows {rows}");
+    }
+}

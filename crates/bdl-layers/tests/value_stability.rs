@@ -1,0 +1,60 @@
+//! Committed numbers: a seed's initial parameters and what noisy passes make of them. Changing one is value-breaking and
+//! belongs into CHANGELOG. Digests are FNV-1a over the bits of all outputs and gradients.
+
+mod common;
+
+use bdl_dist::{Noise, Purpose};
+use bdl_layers::{Activation, Estimator, Pass, Scope};
+use common::Spec::{Act, Dense, Drop, Variational};
+use common::{bits, numbers, plan, predict, train};
+
+fn digest(x: &[f32]) -> u64 {
+    bits(x).into_iter().fold(0xcbf2_9ce4_8422_2325, |h, w| (h ^ u64::from(w)).wrapping_mul(0x0100_0000_01b3))
+}
+
+/// Initial parameters, then the outputs and gradients of four kinds of pass.
+fn digests(specs: &[common::Spec]) -> [u64; 5] {
+    let plan = plan(specs);
+    let params = plan.init(&Noise::new(5, Purpose::Init));
+    let noise = Noise::new(5, Purpose::Predict);
+    let (x, dy) = (numbers(1, 6 * plan.in_dim()), numbers(2, 6 * plan.out_dim()));
+    let trained = |estimator| {
+        let (y, grads) = train(&plan, &params, &x, &dy, &Pass::train(&noise, 8, estimator));
+        digest(&[y, grads].concat())
+    };
+    let predicted =
+        |scope| digest(&predict(&plan, &params, &x, &Pass::predict(&noise, 8, scope, Estimator::Local)));
+    [
+        digest(&params),
+        trained(Estimator::Local),
+        trained(Estimator::Sampling),
+        predicted(Scope::Pass),
+        predicted(Scope::Row),
+    ]
+}
+
+#[test]
+fn value_stability_of_a_variational_network() {
+    assert_eq!(digests(&[Variational(5, 7), Act(Activation::Silu, 7), Variational(7, 2)]), VARIATIONAL);
+}
+
+#[test]
+fn value_stability_of_a_dropout_network() {
+    let specs = [Drop(5, 0.1), Dense(5, 70), Act(Activation::Gelu, 70), Drop(70, 0.3), Dense(70, 2)];
+    assert_eq!(digests(&specs), DROPOUT);
+}
+
+const VARIATIONAL: [u64; 5] = [
+    9388994541050607518,
+    12230243950220093435,
+    7895769079864678846,
+    2962452144431222596,
+    14624731551095312871,
+];
+const DROPOUT: [u64; 5] = [
+    7099994147714244023,
+    14969221829510521926,
+    14969221829510521926,
+    7211508927667106377,
+    9165416440927608190,
+];

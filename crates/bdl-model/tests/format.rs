@@ -1,0 +1,186 @@
+//! The bytes of a model file, read by hand from `docs/format.md`, and a file of version 1 that stays readable.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+mod common;
+
+use std::path::Path;
+
+use bdl_layers::Estimator;
+use bdl_model::{FeatureKind, Method, Model, TargetKind};
+use common::{config, file_prediction, predict, real_text, train};
+
+/// Reads what `docs/format.md` describes, with nothing of the library's own.
+struct Bytes<'a>(&'a [u8]);
+
+impl<'a> Bytes<'a> {
+    fn take(&mut self, n: usize) -> &'a [u8] {
+        let (front, rest) = self.0.split_at(n);
+        self.0 = rest;
+        front
+    }
+
+    fn u8(&mut self) -> u8 {
+        self.take(1)[0]
+    }
+
+    fn u16(&mut self) -> u16 {
+        u16::from_le_bytes(self.take(2).try_into().unwrap())
+    }
+
+    fn u32(&mut self) -> u32 {
+        u32::from_le_bytes(self.take(4).try_into().unwrap())
+    }
+
+    fn u64(&mut self) -> u64 {
+        u64::from_le_bytes(self.take(8).try_into().unwrap())
+    }
+
+    fn f64(&mut self) -> f64 {
+        f64::from_bits(self.u64())
+    }
+
+    fn bytes(&mut self) -> &'a [u8] {
+        let n = self.u64() as usize;
+        self.take(n)
+    }
+
+    fn text(&mut self) -> &'a str {
+        std::str::from_utf8(self.bytes()).unwrap()
+    }
+}
+
+/// CRC-32 as in zlib and PNG: polynomial 0xEDB88320, reflected.
+fn crc32(bytes: &[u8]) -> u32 {
+    !bytes.iter().fold(!0, |crc, &byte| {
+        (0..8).fold(crc ^ u32::from(byte), |crc, _| crc >> 1 ^ if crc & 1 == 1 { 0xedb8_8320 } else { 0 })
+    })
+}
+
+struct Frame {
+    tag: String,
+    version: u16,
+    required: bool,
+    content: Vec<u8>,
+}
+
+fn frames(file: &[u8]) -> Vec<Frame> {
+    let mut front = Bytes(file);
+    assert_eq!(front.take(8), b"\x89BDL\r\n\x1a\n");
+    assert_eq!(front.u32(), 1);
+    let (length, crc) = (front.u32() as usize, front.u32());
+    assert_eq!(crc32(&file[20..20 + length]), crc);
+    let mut header = Bytes(&file[20..20 + length]);
+    let mut end = 20 + length;
+    let frames = (0..header.u64())
+        .map(|_| {
+            let tag = String::from_utf8(header.take(4).to_vec()).unwrap();
+            let (version, required) = (header.u16(), header.u8() == 1);
+            let (offset, length, crc) = (header.u64() as usize, header.u64() as usize, header.u32());
+            assert_eq!(offset, end.next_multiple_of(64));
+            assert!(file[end..offset].iter().all(|b| *b == 0));
+            end = offset + length;
+            let content = file[offset..end].to_vec();
+            assert_eq!(crc32(&content), crc);
+            Frame { tag, version, required, content }
+        })
+        .collect();
+    assert_eq!((header.0.len(), end), (0, file.len()));
+    frames
+}
+
+#[test]
+fn a_file_reads_by_hand_as_the_documentation_says() {
+    let mut config = config("y", Method::McDropout);
+    (config.architecture.hidden, config.members, config.fit.epochs) = (vec![3], 2, 2);
+    let model = train(&real_text(30, 1), &config);
+    let frames = frames(&model.to_bytes().unwrap());
+    let outline: Vec<_> = frames.iter().map(|f| (f.tag.as_str(), f.version, f.required)).collect();
+    let expected =
+        [("PLAN", 1, true), ("PARM", 1, true), ("LIKE", 1, true), ("FITR", 1, false), ("SCHM", 1, true)];
+    assert_eq!(outline, expected);
+
+    let mut plan = Bytes(&frames[0].content);
+    let kinds: Vec<_> = (0..plan.u64()).map(|_| (plan.text(), plan.bytes())).collect();
+    assert_eq!(
+        kinds.iter().map(|k| k.0).collect::<Vec<_>>(),
+        ["dropout", "dense", "activation", "dropout", "dense"]
+    );
+    let mut dropout = Bytes(kinds[0].1);
+    assert_eq!((dropout.u64(), dropout.f64(), dropout.0.len()), (5, 0.05, 0));
+    let mut dense = Bytes(kinds[1].1);
+    assert_eq!((dense.u64(), dense.u64(), dense.u8(), dense.f64(), dense.0.len()), (5, 3, 1, 1.0, 0));
+    let mut activation = Bytes(kinds[2].1);
+    assert_eq!((activation.text(), activation.u64(), activation.0.len()), ("relu", 3, 0));
+    let (members, length) = (plan.u64(), plan.u64());
+    assert_eq!((members, length, plan.0.len()), (2, 5 * 3 + 3 + 3 + 1 + 1, 0));
+
+    let params = frames[1].content.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b));
+    assert!(params.eq(model.members().iter().flatten().copied()));
+
+    let mut likelihood = Bytes(&frames[2].content);
+    assert_eq!(likelihood.text(), "gaussian");
+    let mut gaussian = Bytes(likelihood.bytes());
+    assert_eq!((gaussian.u8(), gaussian.f64(), gaussian.0.len(), likelihood.0.len()), (1, 0.5, 0, 0));
+
+    let (mut record, r) = (Bytes(&frames[3].content), model.record());
+    let integers = [record.u64(), record.u64(), record.u64(), record.u64()];
+    assert_eq!(integers, [r.rows, r.epochs, r.kept_epoch, r.batch]);
+    assert_eq!((record.f64(), record.u32(), r.estimator), (r.lr, 0, Estimator::Local));
+    assert_eq!((record.u64(), record.f64(), record.f64(), record.0.len()), (r.seed, r.nll_mean, r.kl, 0));
+
+    schema_by_hand(&frames[4].content, &model);
+}
+
+fn schema_by_hand(content: &[u8], model: &Model) {
+    let (mut bytes, schema) = (Bytes(content), model.schema());
+    assert_eq!(bytes.u64(), schema.features.len() as u64);
+    for feature in &schema.features {
+        assert_eq!(bytes.text(), feature.name);
+        match &feature.kind {
+            FeatureKind::Numeric { mean, std } => {
+                assert_eq!((bytes.u32(), bytes.f64(), bytes.f64()), (0, *mean, *std));
+            }
+            FeatureKind::Categorical { levels, most_frequent } => {
+                assert_eq!((bytes.u32(), bytes.u64()), (1, levels.len() as u64));
+                levels.iter().for_each(|level| assert_eq!(bytes.text(), level));
+                assert_eq!(bytes.u32(), *most_frequent);
+            }
+        }
+    }
+    let TargetKind::Real { mean, std } = schema.target.kind else { panic!() };
+    assert_eq!((bytes.text(), bytes.u32(), bytes.f64(), bytes.f64()), ("y", 0, mean, std));
+    assert_eq!((bytes.u32(), bytes.text(), bytes.0.len()), (0, "mc-dropout", 0));
+}
+
+/// A file beside the tests; `BDL_BLESS=1` writes it anew, which is value-breaking.
+fn golden(name: &str, now: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("BDL_BLESS").is_some() {
+        std::fs::write(&path, now()).unwrap();
+    }
+    std::fs::read(&path).unwrap()
+}
+
+const ROWS: &str = "a,b,colour\n0.5,-3,red\n-1,12,green\n40,0,blue\n";
+
+#[test]
+fn value_stability_of_files_of_version_1() {
+    for method in Method::ALL {
+        let bytes = golden(&format!("v1-{}.bdl", method.name()), || {
+            let mut config = config("y", method);
+            (config.architecture.hidden, config.members) = (vec![4], 2);
+            train(&real_text(40, 12), &config).to_bytes().unwrap()
+        });
+        let model = Model::from_bytes(&bytes).unwrap();
+        assert_eq!(model.to_bytes().unwrap(), bytes, "{method:?} is written as it was");
+        let mut how = file_prediction(5);
+        how.telling.draws = 2;
+        let told: String = predict(&model, ROWS, &how)
+            .iter()
+            .map(|row| row.bits.iter().map(|b| format!("{b:016x}")).collect::<Vec<_>>().join(" ") + "\n")
+            .collect();
+        let expected = golden(&format!("v1-{}.predictions", method.name()), || told.clone().into_bytes());
+        assert_eq!(told, String::from_utf8(expected).unwrap(), "{method:?}");
+    }
+}
