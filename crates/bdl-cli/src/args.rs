@@ -215,7 +215,8 @@ pub(crate) fn one_of<T: Clone + Send + Sync + 'static>(
     names: &'static [&'static str],
     value: fn(&str) -> Option<T>,
 ) -> impl TypedValueParser<Value = T> {
-    PossibleValuesParser::new(names).try_map(move |name| value(&name).ok_or("expected one of the names above"))
+    PossibleValuesParser::new(names)
+        .try_map(move |name| value(&name).ok_or("expected one of the names above"))
 }
 
 fn number(text: &str) -> Result<f64, String> {
@@ -264,10 +265,13 @@ fn delimiter(text: &str) -> Result<u8, String> {
         "semicolon" => Ok(b';'),
         "tab" | "\\t" => Ok(b'\t'),
         "pipe" => Ok(b'|'),
-        _ => match *text.as_bytes() {
-            [c] if c.is_ascii() && !b"\"\r\n\0".contains(&c) => Ok(c),
-            _ => Err("expected one ASCII character other than a quote, or comma, semicolon, tab, pipe".to_owned()),
-        },
+        _ => {
+            match *text.as_bytes() {
+                [c] if c.is_ascii() && !b"\"\r\n\0".contains(&c) => Ok(c),
+                _ => Err("expected one ASCII character other than a quote, or comma, semicolon, tab, pipe"
+                    .to_owned()),
+            }
+        }
     }
 }
 
@@ -294,7 +298,12 @@ mod tests {
         for text in ["nan", "inf", "-1", "0", "x", ""] {
             assert!(positive(text).is_err(), "{text}");
         }
-        assert!(below_1("1").is_err() && below_1("0").is_ok() && inside_0_1("0").is_err() && inside_0_1("nan").is_err());
+        assert!(
+            below_1("1").is_err()
+                && below_1("0").is_ok()
+                && inside_0_1("0").is_err()
+                && inside_0_1("nan").is_err()
+        );
         assert!(at_least_one("0").is_err() && at_least_one("1.5").is_err() && at_least_one("3").is_ok());
     }
 }

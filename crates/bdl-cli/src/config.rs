@@ -28,8 +28,7 @@ pub(crate) fn arguments(mut given: Vec<OsString>) -> Result<Arguments> {
         return Ok(Arguments { all: given, config: None });
     };
     let text = std::fs::read_to_string(Path::new(&file)).with_context(|| format!("--config: {file}"))?;
-    let table: Table =
-        text.parse().map_err(|e: toml::de::Error| parse_error(&file, &text, &e))?;
+    let table: Table = text.parse().map_err(|e: toml::de::Error| parse_error(&file, &text, &e))?;
     let flags = flags(&file, &table, &given[2..])?;
     given.splice(2..2, flags.into_iter().map(OsString::from));
     Ok(Arguments { all: given, config: Some(file) })

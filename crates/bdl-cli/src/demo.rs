@@ -68,7 +68,9 @@ impl Calls {
             words(&["evaluate", &model, &test]),
             words(&["predict", &model, &test, "--keep", "quality", "--out", &predictions]),
         ];
-        let lines = calls.clone().map(|words| format!("bdl {}", words.iter().map(shell).collect::<Vec<_>>().join(" ")));
+        let lines = calls
+            .clone()
+            .map(|words| format!("bdl {}", words.iter().map(shell).collect::<Vec<_>>().join(" ")));
         let [mut train, mut evaluate, mut predict] = calls.map(|words| parse(words));
         match (&mut train, &mut evaluate, &mut predict) {
             (Ok(Command::Train(t)), Ok(Command::Evaluate(e)), Ok(Command::Predict(p))) => {
@@ -123,7 +125,8 @@ fn fnv(bytes: &[u8]) -> u64 {
 fn prepare(dir: &Path, train: &str, test: &str) -> Result<()> {
     let data = [(TRAIN, train), (TEST, test)];
     if dir.exists() {
-        let ours = |name: &str, text: &str| fs::read(dir.join(name)).is_ok_and(|bytes| bytes == text.as_bytes());
+        let ours =
+            |name: &str, text: &str| fs::read(dir.join(name)).is_ok_and(|bytes| bytes == text.as_bytes());
         let known = data.iter().all(|(name, text)| ours(name, text));
         for entry in fs::read_dir(dir).with_context(|| dir.display().to_string())? {
             let name = entry?.file_name();
@@ -218,7 +221,8 @@ fn scores(evaluation: &Evaluation, mean_only: &Baseline) -> String {
         let other = mean_only.value(m.name).map_or(String::new(), |x| significant(x, 3));
         vec![meaning(m.name).to_owned(), significant(m.value, 3), interval, other]
     });
-    let header = [&format!("On {} held-out wines", evaluation.rows), "network", "95 % interval", "always the mean"];
+    let header =
+        [&format!("On {} held-out wines", evaluation.rows), "network", "95 % interval", "always the mean"];
     table(&header, &[1, 3], rows.collect())
 }
 

@@ -33,7 +33,10 @@ pub(crate) fn score(args: &EvaluateArgs, model: &Model) -> Result<Evaluation> {
     let ignored = model.schema().match_header(reader.file(), reader.columns())?.ignored;
     if !ignored.is_empty() && args.run.format == Format::Text {
         let names: Vec<_> = ignored.iter().map(|&column| reader.columns()[column].as_str()).collect();
-        out::notice(format_args!("note: columns that the model does not know are ignored: {}", out::listed(&names)));
+        out::notice(format_args!(
+            "note: columns that the model does not know are ignored: {}",
+            out::listed(&names)
+        ));
     }
     Ok(model.evaluate(&mut reader, passes, &pool)?)
 }

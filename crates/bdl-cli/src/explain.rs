@@ -34,7 +34,9 @@ fn meaning(task: Task, name: &str, target: &str) -> String {
         (_, "ece") => "gap between confidence and accuracy, bins of equal width; best is 0".to_owned(),
         (_, "adaptive_ece") => "the same with bins of equal numbers of rows; best is 0".to_owned(),
         (_, "mce") => "the largest such gap of a bin; best is 0".to_owned(),
-        (_, "aurc") => "error rate when the least confident rows are left out first; lower is better".to_owned(),
+        (_, "aurc") => {
+            "error rate when the least confident rows are left out first; lower is better".to_owned()
+        }
         _ => String::new(),
     }
 }

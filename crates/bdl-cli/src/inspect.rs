@@ -94,7 +94,8 @@ fn layer_table(layers: &[LayerSummary]) -> String {
         ["layer", "shape", "parameters", "KL", "median SNR", "at prior", "collapsed", "drop prob", "zeros"];
     let rows: Vec<Vec<String>> = layers.iter().map(row).collect();
     // What no layer of this network has is not worth a column.
-    let shown: Vec<usize> = (0..header.len()).filter(|&c| rows.iter().any(|row| !row[c].is_empty())).collect();
+    let shown: Vec<usize> =
+        (0..header.len()).filter(|&c| rows.iter().any(|row| !row[c].is_empty())).collect();
     let header: Vec<&str> = shown.iter().map(|&c| header[c]).collect();
     let rows = rows.iter().map(|row| shown.iter().map(|&c| row[c].clone()).collect()).collect();
     table(&header, &(2..header.len()).collect::<Vec<_>>(), rows)

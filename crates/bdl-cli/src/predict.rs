@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::Result;
 use bdl_model::{
-    Error, FileEvent, FilePrediction, FileReport, Model, OnBadRow, OutputValue, Passes, PredictedRow, RayonPool,
-    RowReader, Scope, Telling, write_csv_header, write_csv_row,
+    Error, FileEvent, FilePrediction, FileReport, Model, OnBadRow, OutputValue, Passes, PredictedRow,
+    RayonPool, RowReader, Scope, Telling, write_csv_header, write_csv_row,
 };
 use serde_json::{Map, Value, json};
 
@@ -54,7 +54,9 @@ pub(crate) fn work(args: &PredictArgs) -> Result<(FileReport, Option<usize>)> {
     let mut skipped = 0;
     let report = model.predict_file(&mut reader, &how, &pool, &mut |event| {
         match event {
-            FileEvent::Row(row) => sink.row(&model, &columns, &row).map_err(|source| write_error(name, source))?,
+            FileEvent::Row(row) => {
+                sink.row(&model, &columns, &row).map_err(|source| write_error(name, source))?
+            }
             FileEvent::Skipped(e) => {
                 skipped += 1;
                 if skipped <= SKIPPED_SHOWN {
@@ -84,11 +86,7 @@ fn how(args: &PredictArgs, model: &Model) -> FilePrediction {
             estimator: model.record().estimator,
             seed: args.seed,
         },
-        telling: Telling {
-            level: args.interval,
-            tolerance: args.tolerance,
-            draws: args.draws.unwrap_or(0),
-        },
+        telling: Telling { level: args.interval, tolerance: args.tolerance, draws: args.draws.unwrap_or(0) },
         keep: Names::all(&args.keep),
         on_bad_row: match args.on_bad_row {
             BadRowArg::Stop => OnBadRow::Stop,
@@ -125,7 +123,9 @@ fn tell(args: &PredictArgs, report: &FileReport, samples: Option<usize>) {
     }
     if report.beyond_tolerance > 0 {
         let rows = counted(report.beyond_tolerance as usize, "row");
-        out::warning(format_args!("{rows} did not reach --tolerance with the largest number of passes, 16384"));
+        out::warning(format_args!(
+            "{rows} did not reach --tolerance with the largest number of passes, 16384"
+        ));
     }
     if args.quiet {
         return;

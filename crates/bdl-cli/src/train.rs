@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use bdl_model::{
-    AUTO_CLASSES, ColumnKind, Method, Model, Noise, Optimizer, Outputs, Prior, RayonPool, Schedule, SelectedColumn,
-    Selection, Table, Task, TaskChoice, TrainConfig, Training, Valid,
+    AUTO_CLASSES, ColumnKind, Method, Model, Noise, Optimizer, Outputs, Prior, RayonPool, Schedule,
+    SelectedColumn, Selection, Table, Task, TaskChoice, TrainConfig, Training, Valid,
 };
 use serde_json::{Value, json};
 
@@ -78,7 +78,12 @@ pub(crate) fn work(args: &TrainArgs, talk: bool) -> Result<Trained> {
     training.model.save(&args.out)?;
     let kept = training.members.iter().zip(&epochs).map(|(member, epochs)| epochs[member.kept_epoch - 1]);
     let figures = mean(&kept.collect::<Vec<_>>());
-    Ok(Trained { training, seconds: start.elapsed().as_secs_f64(), figures, features: selection.features.len() })
+    Ok(Trained {
+        training,
+        seconds: start.elapsed().as_secs_f64(),
+        figures,
+        features: selection.features.len(),
+    })
 }
 
 fn inputs(args: &TrainArgs) -> Vec<(&'static str, &Path)> {
@@ -196,7 +201,9 @@ fn parameters(selection: &Selection, config: &TrainConfig) -> Result<usize> {
 fn method(config: &TrainConfig, task: Task) -> String {
     let a = &config.architecture;
     let own = match (a.method, a.prior) {
-        (Method::McDropout, _) => format!(", drop probability {}, length scale {}", a.drop_prob, a.length_scale),
+        (Method::McDropout, _) => {
+            format!(", drop probability {}, length scale {}", a.drop_prob, a.length_scale)
+        }
         (Method::MeanField, Prior::StdDev(s)) => format!(", prior N(0, {s}²)"),
         (Method::MeanField, Prior::FanIn(s)) => format!(", prior N(0, {s}²/inputs)"),
         _ => format!(", length scale {}", a.length_scale),
@@ -236,7 +243,10 @@ fn training(config: &TrainConfig) -> String {
         (weight, 0.0) => format!(", KL times {weight}"),
         (weight, epochs) => format!(", KL raised to {weight} over {epochs} epochs"),
     };
-    format!("{} epochs, batches of {}, {optimizer}, learning rate {}{schedule}{kl}", fit.epochs, fit.batch, fit.lr)
+    format!(
+        "{} epochs, batches of {}, {optimizer}, learning rate {}{schedule}{kl}",
+        fit.epochs, fit.batch, fit.lr
+    )
 }
 
 fn valid(config: &TrainConfig) -> String {

@@ -387,9 +387,9 @@ impl TrainArgs {
             TaskArg::Classification => self.check_task(Task::Classification, "asked for with --task")?,
         }
         match (self.noise, self.likelihood) {
-            (Some(_), Some(LikelihoodArg::Heteroscedastic)) => {
-                Err(Usage::error("--noise: a known noise contradicts --likelihood heteroscedastic, which learns it"))
-            }
+            (Some(_), Some(LikelihoodArg::Heteroscedastic)) => Err(Usage::error(
+                "--noise: a known noise contradicts --likelihood heteroscedastic, which learns it",
+            )),
             (Some(_), Some(LikelihoodArg::Categorical)) => {
                 Err(Usage::error("--noise: --likelihood categorical has no noise"))
             }
@@ -429,7 +429,9 @@ mod tests {
         assert_eq!(prior("fan-in:1"), Ok(Prior::FanIn(1.0)));
         assert!(prior("normal:0").is_err() && prior("laplace:1").is_err());
         assert_eq!(schedule("step:50:0.5"), Ok(Schedule::Step { every: 50.0, factor: 0.5 }));
-        assert!(schedule("step:50").is_err() && schedule("step:50:2").is_err() && schedule("linear").is_err());
+        assert!(
+            schedule("step:50").is_err() && schedule("step:50:2").is_err() && schedule("linear").is_err()
+        );
         assert_eq!(hidden("64,32"), Ok(Hidden(vec![64, 32])));
         assert_eq!(hidden("none"), Ok(Hidden(Vec::new())));
         assert!(hidden("0").is_err() && hidden("64,").is_err());

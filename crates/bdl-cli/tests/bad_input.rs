@@ -30,10 +30,12 @@ fn files_that_are_not_there_or_empty_are_named() {
     dir.bdl("train none.csv --target y --out m.bdl").fails(1, &["none.csv", "No such file"]);
     dir.bdl("train . --target y --out m.bdl").fails(1, &["expected a file, got a directory"]);
     dir.bdl("train empty.csv --target y --out m.bdl").fails(1, &["empty.csv", "got an empty file"]);
-    dir.bdl("train header.csv --target y --out m.bdl").fails(1, &["header.csv", "expected rows below the header"]);
+    dir.bdl("train header.csv --target y --out m.bdl")
+        .fails(1, &["header.csv", "expected rows below the header"]);
     dir.bdl("predict none.bdl header.csv").fails(1, &["none.bdl", "No such file"]);
     dir.bdl("inspect none.bdl").fails(1, &["none.bdl"]);
-    dir.bdl("train header.csv --target y --out m.bdl --config none.toml").fails(1, &["--config", "none.toml"]);
+    dir.bdl("train header.csv --target y --out m.bdl --config none.toml")
+        .fails(1, &["--config", "none.toml"]);
     assert_eq!(dir.files(), ["empty.csv", "header.csv"]);
 }
 
@@ -98,7 +100,9 @@ fn numbers_out_of_range_are_wrong_calls() {
         assert_eq!(dir.bytes("m.bdl"), b"an older model");
     }
     let dir = Dir::new();
-    for flags in ["--samples 0", "--tolerance 0", "--interval 1.5", "--interval 0", "--draws=0", "--scope all"] {
+    for flags in
+        ["--samples 0", "--tolerance 0", "--interval 1.5", "--interval 0", "--draws=0", "--scope all"]
+    {
         dir.bdl(&format!("predict m.bdl a.csv {flags}")).fails(2, &[flags.split([' ', '=']).next().unwrap()]);
     }
     dir.bdl("predict m.bdl a.csv --samples 3 --tolerance 0.1").fails(2, &["--samples", "--tolerance"]);
@@ -153,7 +157,8 @@ fn a_configuration_is_checked_like_the_flags() {
 fn outputs_that_cannot_be_written_are_known_before_the_work() {
     let dir = model();
     let before = dir.files();
-    dir.bdl("train a.csv --target y --out no/m.bdl --epochs 100000000").fails(1, &["no/m.bdl", "cannot be written"]);
+    dir.bdl("train a.csv --target y --out no/m.bdl --epochs 100000000")
+        .fails(1, &["no/m.bdl", "cannot be written"]);
     dir.bdl("train a.csv --target y --out . --epochs 100000000").fails(1, &["got a directory"]);
     dir.bdl("predict m.bdl a.csv --out no/p.csv").fails(1, &["no/p.csv", "cannot be written"]);
     dir.bdl("predict m.bdl a.csv --out .").fails(1, &["got a directory"]);

@@ -10,28 +10,28 @@ use tempfile::TempDir;
 
 /// What a run came to.
 #[derive(Debug)]
-pub struct Run {
-    pub code: i32,
-    pub out: String,
-    pub err: String,
+pub(crate) struct Run {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Run {
     /// Standard output of a run that succeeded.
-    pub fn ok(self) -> String {
+    pub(crate) fn ok(self) -> String {
         assert_eq!(self.code, 0, "{self:?}");
         self.out
     }
 
     /// The one JSON object that it printed.
-    pub fn json(self) -> serde_json::Value {
+    pub(crate) fn json(self) -> serde_json::Value {
         let out = self.ok();
         assert_eq!(out.lines().count(), 1, "{out}");
         serde_json::from_str(&out).unwrap()
     }
 
     /// Asserts failure with this code, nothing on standard output and these words on standard error.
-    pub fn fails(&self, code: i32, words: &[&str]) {
+    pub(crate) fn fails(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, code, "{self:?}");
         assert_eq!(self.out, "", "{self:?}");
         assert!(self.err.starts_with("error: "), "{self:?}");
@@ -44,36 +44,36 @@ impl Run {
 
 /// An empty directory in which commands run.
 #[derive(Debug)]
-pub struct Dir(TempDir);
+pub(crate) struct Dir(TempDir);
 
 impl Dir {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self(TempDir::new().unwrap())
     }
 
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.0.path()
     }
 
-    pub fn with(self, name: &str, text: impl AsRef<[u8]>) -> Self {
+    pub(crate) fn with(self, name: &str, text: impl AsRef<[u8]>) -> Self {
         std::fs::write(self.path().join(name), text).unwrap();
         self
     }
 
-    pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {
+    pub(crate) fn write(&self, name: &str, text: impl AsRef<[u8]>) {
         std::fs::write(self.path().join(name), text).unwrap();
     }
 
-    pub fn bytes(&self, name: &str) -> Vec<u8> {
+    pub(crate) fn bytes(&self, name: &str) -> Vec<u8> {
         std::fs::read(self.path().join(name)).unwrap_or_else(|e| panic!("{name}: {e}"))
     }
 
-    pub fn text(&self, name: &str) -> String {
+    pub(crate) fn text(&self, name: &str) -> String {
         String::from_utf8(self.bytes(name)).unwrap()
     }
 
     /// Names of the files, sorted.
-    pub fn files(&self) -> Vec<String> {
+    pub(crate) fn files(&self) -> Vec<String> {
         let entries = std::fs::read_dir(self.path()).unwrap();
         let mut names: Vec<_> = entries.map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
@@ -81,12 +81,12 @@ impl Dir {
     }
 
     /// Runs `bdl` with the words of `line`.
-    pub fn bdl(&self, line: &str) -> Run {
+    pub(crate) fn bdl(&self, line: &str) -> Run {
         self.run(&line.split_whitespace().collect::<Vec<_>>(), b"")
     }
 
     /// Runs `bdl` with data on standard input.
-    pub fn run(&self, args: &[&str], input: &[u8]) -> Run {
+    pub(crate) fn run(&self, args: &[&str], input: &[u8]) -> Run {
         let mut child = Command::new(env!("CARGO_BIN_EXE_bdl"))
             .args(args)
             .current_dir(self.path())
@@ -109,7 +109,7 @@ impl Dir {
 }
 
 /// Rows `id,x,colour,flat,y` with y real.
-pub fn numbers(rows: usize) -> String {
+pub(crate) fn numbers(rows: usize) -> String {
     let mut text = String::from("id,x,colour,flat,y\n");
     for i in 0..rows {
         let x = (i * 37 % 101) as f64 / 10.0;
@@ -121,20 +121,21 @@ pub fn numbers(rows: usize) -> String {
 }
 
 /// Rows `a,b,kind` with kind one of so many names.
-pub fn classes(rows: usize, classes: usize) -> String {
+pub(crate) fn classes(rows: usize, classes: usize) -> String {
     let mut text = String::from("a,b,kind\n");
     for i in 0..rows {
         let class = i % classes;
         let noise = (i * 29 % 17) as f64 / 10.0;
-        text += &format!("{},{},{}\n", class as f64 + noise, noise - class as f64, ["no", "yes", "maybe"][class]);
+        text +=
+            &format!("{},{},{}\n", class as f64 + noise, noise - class as f64, ["no", "yes", "maybe"][class]);
     }
     text
 }
 
 /// Flags that make training short.
-pub const SHORT: &str = "--epochs 3 --hidden 4 --batch 16";
+pub(crate) const SHORT: &str = "--epochs 3 --hidden 4 --batch 16";
 
 /// `line` with [`SHORT`] behind it.
-pub fn short(line: &str) -> String {
+pub(crate) fn short(line: &str) -> String {
     format!("{line} {SHORT}")
 }

@@ -1,0 +1,347 @@
+//! The commands from end to end: every method and task, the JSON keys, the forms that data comes in.
+
+mod common;
+
+use common::{Dir, classes, numbers, short};
+use serde_json::Value;
+
+fn keys(value: &Value) -> Vec<&str> {
+    value.as_object().unwrap().keys().map(String::as_str).collect()
+}
+
+const METHODS: [&str; 7] = [
+    "--method deterministic",
+    "--method mc-dropout --drop-prob 0.2",
+    "--method mean-field",
+    "--method mean-field --estimator sampling --prior normal:0.5",
+    "--method ensemble --members 2",
+    "--method ensemble --members 2 --of mc-dropout",
+    "--method ensemble --members 2 --of mean-field",
+];
+
+const REGRESSION: [&str; 9] = [
+    "rmse",
+    "mae",
+    "nll",
+    "crps",
+    "coverage_50",
+    "coverage_90",
+    "coverage_95",
+    "width_90",
+    "calibration_error",
+];
+
+const CLASSIFICATION: [&str; 7] = ["accuracy", "nll", "brier", "ece", "adaptive_ece", "mce", "aurc"];
+
+/// Trains, inspects, evaluates and predicts; returns the predictions' header.
+fn all_commands(dir: &Dir, data: &str, train: &str, task: &str, metrics: &[&str]) -> String {
+    let trained =
+        dir.bdl(&short(&format!("train {data} --out m.bdl --valid 0.2 --format json {train}"))).json();
+    assert_eq!(
+        keys(&trained),
+        [
+            "model",
+            "task",
+            "method",
+            "rows",
+            "features",
+            "parameters",
+            "epochs",
+            "seconds",
+            "elbo",
+            "nll",
+            "kl",
+            "valid"
+        ],
+        "{train}"
+    );
+    assert_eq!((&trained["task"], &trained["epochs"]), (&task.into(), &3.into()));
+    assert!(train.contains(&format!("--method {}", trained["method"].as_str().unwrap())));
+    assert_eq!(keys(&trained["valid"]), metrics);
+    let [elbo, nll, kl, rows] = ["elbo", "nll", "kl", "rows"].map(|key| trained[key].as_f64().unwrap());
+    assert!((elbo + rows * nll + kl).abs() < 1e-6 * elbo.abs(), "{trained}");
+
+    let inspected = dir.bdl("inspect m.bdl --format json").json();
+    assert_eq!(keys(&inspected)[..5], ["format_version", "task", "method", "parameters", "layers"]);
+    assert_eq!(
+        (&inspected["parameters"], &inspected["method"]),
+        (&trained["parameters"], &trained["method"])
+    );
+    let layer = &inspected["layers"][0];
+    assert_eq!(keys(layer)[..7], ["name", "kind", "shape", "parameters", "kl", "snr_median", "sparsity"]);
+    assert!(dir.bdl("inspect m.bdl").ok().contains(task));
+
+    let evaluated = dir.bdl(&format!("evaluate m.bdl {data} --samples 5 --seed 3 --format json")).json();
+    assert_eq!(keys(&evaluated), ["task", "rows", "samples", "seed", "metrics"]);
+    assert_eq!((&evaluated["task"], &evaluated["seed"]), (&task.into(), &3.into()));
+    assert_eq!(keys(&evaluated["metrics"]), metrics);
+    assert_eq!(keys(&evaluated["metrics"][metrics[0]]), ["value", "low", "high"]);
+    let shown = dir.bdl(&format!("evaluate m.bdl {data}")).ok();
+    assert!(metrics.iter().all(|name| shown.contains(name)), "{shown}");
+
+    let out = dir.bdl(&format!("predict m.bdl {data} --samples 5")).ok();
+    assert_eq!(out.lines().count(), dir.text(data).lines().count());
+    let run = dir.bdl(&format!("predict m.bdl {data} --samples 5 --out p.csv"));
+    assert_eq!((run.code, run.out.as_str(), dir.text("p.csv")), (0, "", out.clone()));
+    assert!(run.err.contains("seed 0"), "{run:?}");
+    out.lines().next().unwrap().to_owned()
+}
+
+#[test]
+fn every_method_regresses() {
+    for method in METHODS {
+        let dir = Dir::new().with("a.csv", numbers(40));
+        let header = all_commands(
+            &dir,
+            "a.csv",
+            &format!("--target y --ignore id {method}"),
+            "regression",
+            &REGRESSION,
+        );
+        assert_eq!(header, "mean,std,aleatoric_std,epistemic_std,lower,upper,mean_mcse");
+    }
+    for likelihood in ["--likelihood gaussian", "--noise 0.5", "--likelihood heteroscedastic"] {
+        let dir = Dir::new().with("a.csv", numbers(40));
+        let train = format!("--target y --method mc-dropout --ignore id {likelihood}");
+        all_commands(&dir, "a.csv", &train, "regression", &REGRESSION);
+    }
+}
+
+#[test]
+fn every_method_classifies_two_and_three_classes() {
+    for method in METHODS {
+        for (n, probs) in [(2, "prob_no,prob_yes"), (3, "prob_maybe,prob_no,prob_yes")] {
+            let dir = Dir::new().with("a.csv", classes(42, n));
+            let train = format!("--target kind {method}");
+            let header = all_commands(&dir, "a.csv", &train, "classification", &CLASSIFICATION);
+            let entropies = "predictive_entropy,expected_entropy,mutual_information,mutual_information_mcse";
+            assert_eq!(header, format!("label,{probs},{entropies}"));
+        }
+    }
+}
+
+#[test]
+fn training_says_what_it_understood() {
+    let dir = Dir::new().with("a.csv", numbers(40).replacen("r3,", "r3,NA", 1));
+    let out = dir.bdl(&short("train a.csv --target y --ignore id --missing drop --out m.bdl")).ok();
+    for words in
+        ["40 rows", "regression: the target is a number", "\"flat\": of no use", "mc-dropout", "seed", "0"]
+    {
+        assert!(out.contains(words), "{words:?} is not in {out}");
+    }
+    let dir = Dir::new().with("a.csv", "x,grade\n1,3\n2,4\n3,3\n4,4\n");
+    let out = dir.bdl(&short("train a.csv --target grade --out m.bdl")).ok();
+    assert!(out.contains("2 different integers") && out.contains("--task regression"), "{out}");
+    let out = dir.bdl(&short("train a.csv --target grade --task regression --out m.bdl")).ok();
+    assert!(out.contains("asked for with --task"), "{out}");
+    let quiet = dir.bdl(&short("train a.csv --target grade --out m.bdl --quiet"));
+    assert_eq!((quiet.code, quiet.out.as_str(), quiet.err.as_str()), (0, "", ""));
+}
+
+#[test]
+fn missing_cells_are_dropped_or_imputed_if_asked_for() {
+    let data = "x,c,y\n1,a,1.5\n,b,2.5\n3,NA,3.5\n4,a,4.5\n5,b,5.5\n";
+    let dir = Dir::new().with("a.csv", data);
+    let dropped = dir.bdl(&short("train a.csv --target y --missing drop --out d.bdl --format json")).json();
+    let imputed = dir.bdl(&short("train a.csv --target y --missing impute --out i.bdl --format json")).json();
+    assert_eq!((&dropped["rows"], &imputed["rows"]), (&3.into(), &5.into()));
+    assert_eq!(dir.bdl("predict i.bdl a.csv").ok().lines().count(), 6);
+    dir.bdl("predict d.bdl a.csv --out p.csv").fails(1, &["row 2", "--missing impute"]);
+}
+
+#[test]
+fn early_stopping_keeps_the_best_epoch() {
+    let dir = Dir::new().with("a.csv", numbers(60));
+    let flags =
+        "--target y --ignore id --valid 0.3 --patience 2 --epochs 500 --lr 0.1 --hidden 32 --format json";
+    let trained = dir.bdl(&format!("train a.csv --out m.bdl {flags}")).json();
+    let kept = dir.bdl("inspect m.bdl --format json").json()["training"].clone();
+    assert!(trained["epochs"].as_u64() < Some(500), "{trained}");
+    assert_eq!(kept["epochs"].as_u64(), kept["kept_epoch"].as_u64().map(|kept| kept + 2), "{kept}");
+}
+
+#[test]
+fn rows_are_held_out_by_a_column() {
+    let dir = Dir::new().with("a.csv", numbers(60));
+    let line = "train a.csv --target y --ignore id --valid-by colour --valid 0.3 --out m.bdl --format json";
+    let trained = dir.bdl(&short(line)).json();
+    assert_eq!(trained["rows"], 40, "one of three colours is held out");
+}
+
+#[test]
+fn a_configuration_gives_flags_and_the_command_line_wins() {
+    let config = "target = \"y\"\nepochs = 2\nhidden = [4, 3]\nignore = [\"id\", \"flat\"]\nlr = 0.01\n\
+                  method = \"deterministic\"\nquiet = false\nseed = 4\n";
+    let dir = Dir::new().with("a.csv", numbers(40)).with("c.toml", config);
+    let by_config = dir.bdl("train a.csv --config c.toml --seed 5 --out c.bdl --format json").json();
+    let by_flags = dir
+        .bdl(
+            "train a.csv --target y --epochs 2 --hidden 4,3 --ignore id,flat --lr 0.01 --method deterministic \
+             --seed 5 --out f.bdl --format json",
+        )
+        .json();
+    assert_eq!(by_config["epochs"], 2);
+    assert_eq!(by_config["parameters"], by_flags["parameters"]);
+    assert_eq!(dir.bytes("c.bdl"), dir.bytes("f.bdl"));
+}
+
+#[test]
+fn data_may_come_in_many_forms() {
+    let data = numbers(40);
+    let dir = Dir::new().with("a.csv", &data);
+    dir.bdl(&short("train a.csv --target y --ignore id --out m.bdl")).ok();
+    let expected = dir.bdl("predict m.bdl a.csv").ok();
+    let quoted: String = data.lines().map(|l| format!("\"{}\"\r\n", l.replace(',', "\",\""))).collect();
+    for (form, text) in [
+        ("byte order mark and CRLF", format!("\u{feff}{}", data.replace('\n', "\r\n"))),
+        ("semicolons", data.replace(',', ";")),
+        ("tabs", data.replace(',', "\t")),
+        ("quotes", quoted),
+        ("no last line end", data.trim_end().to_owned()),
+    ] {
+        dir.write("b.csv", text);
+        assert_eq!(dir.bdl("predict m.bdl b.csv").ok(), expected, "{form}");
+        dir.bdl(&short("train b.csv --target y --ignore id --out n.bdl")).ok();
+        assert_eq!(dir.bytes("n.bdl"), dir.bytes("m.bdl"), "{form}");
+    }
+    dir.write("b.csv", data.replace(',', "^"));
+    assert_eq!(dir.bdl("predict m.bdl b.csv --delimiter ^").ok(), expected);
+    assert_eq!(dir.run(&["predict", "m.bdl", "-"], data.as_bytes()).ok(), expected);
+    let line = short("train - --target y --ignore id --out n.bdl");
+    dir.run(&line.split_whitespace().collect::<Vec<_>>(), data.as_bytes()).ok();
+    assert_eq!(dir.bytes("n.bdl"), dir.bytes("m.bdl"));
+    // Columns in another order, without the target, with one that the model does not know.
+    let reordered: String = data
+        .lines()
+        .enumerate()
+        .map(|(i, line)| {
+            let cell: Vec<&str> = line.split(',').collect();
+            format!("{},{},{},{}\n", cell[3], cell[2], cell[1], if i == 0 { "new" } else { "?" })
+        })
+        .collect();
+    dir.write("b.csv", reordered);
+    let run = dir.bdl("predict m.bdl b.csv");
+    assert!(run.err.contains("ignored: \"new\""), "{run:?}");
+    assert_eq!(run.ok(), expected);
+}
+
+#[test]
+fn kept_columns_and_draws_stand_beside_the_predictions() {
+    let dir = Dir::new().with("a.csv", numbers(30));
+    dir.bdl(&short("train a.csv --target y --ignore id --out m.bdl")).ok();
+    let out = dir.bdl("predict m.bdl a.csv --keep y,id --draws=3 --samples 4").ok();
+    let lines: Vec<&str> = out.lines().collect();
+    assert!(lines[0].starts_with("y,id,mean,std,") && lines[0].ends_with(",mean_mcse,draw_1,draw_2,draw_3"));
+    assert!(lines[2].contains(",r1,"), "{}", lines[2]);
+    let header = dir.bdl("predict m.bdl a.csv --draws").ok().lines().next().unwrap().to_owned();
+    assert!(header.ends_with(",draw_100"));
+    let narrow = dir.bdl("predict m.bdl a.csv --interval 0.5 --format json").ok();
+    let wide = dir.bdl("predict m.bdl a.csv --interval 0.99 --format json --keep id").ok();
+    for (narrow, wide) in narrow.lines().zip(wide.lines()) {
+        let [narrow, wide]: [Value; 2] = [narrow, wide].map(|line| serde_json::from_str(line).unwrap());
+        assert!(narrow["upper"].as_f64() < wide["upper"].as_f64());
+        assert!(wide["id"].is_string() && narrow["mean"] == wide["mean"]);
+    }
+}
+
+#[test]
+fn bad_rows_are_skipped_if_asked_for() {
+    let dir = Dir::new().with("a.csv", numbers(30));
+    dir.bdl(&short("train a.csv --target y --ignore id --out m.bdl")).ok();
+    let good = dir.bdl("predict m.bdl a.csv").ok();
+    let lines: Vec<String> = numbers(30).lines().map(str::to_owned).collect();
+    let mut bad = lines.clone();
+    bad.insert(3, "r,oops,red,7,1".to_owned());
+    bad.insert(9, "r,1,red".to_owned());
+    dir.write("b.csv", bad.join("\n"));
+    let run = dir.bdl("predict m.bdl b.csv --on-bad-row skip");
+    assert!(run.err.contains("row 3 (line 4)") && run.err.contains("row 9 (line 10)"), "{run:?}");
+    assert_eq!(run.ok(), good);
+    let told = dir.bdl("predict m.bdl b.csv --on-bad-row skip --out p.csv --format json").json();
+    assert_eq!((&told["rows"], &told["skipped"], &told["out"]), (&30.into(), &2.into(), &"p.csv".into()));
+    dir.write("b.csv", "x,colour,flat\na,red,7\nb,red,7\n");
+    let run = dir.bdl("predict m.bdl b.csv --on-bad-row skip --out q.csv");
+    assert_eq!(run.code, 1, "{run:?}");
+    assert!(run.err.contains("got none among 2") && !dir.files().contains(&"q.csv".to_owned()));
+}
+
+#[test]
+fn passes_are_doubled_until_the_tolerance_is_met() {
+    let dir = Dir::new().with("a.csv", numbers(30));
+    dir.bdl(&short("train a.csv --target y --ignore id --drop-prob 0.3 --out m.bdl")).ok();
+    for tolerance in [0.05, 0.02] {
+        let out = dir.bdl(&format!("predict m.bdl a.csv --tolerance {tolerance} --format json")).ok();
+        for line in out.lines() {
+            let row: Value = serde_json::from_str(line).unwrap();
+            assert!(row["mean_mcse"].as_f64().unwrap() <= tolerance, "{row}");
+        }
+    }
+    let run = dir.bdl("predict m.bdl a.csv --tolerance 1e-9 --out p.csv");
+    assert!(run.code == 0 && run.err.contains("30 rows did not reach --tolerance"), "{run:?}");
+}
+
+#[test]
+fn help_and_completions_are_printed() {
+    let dir = Dir::new();
+    assert!(dir.bdl("--version").ok().starts_with("bdl 0."));
+    for command in ["train", "predict", "evaluate"] {
+        let help = dir.bdl(&format!("{command} --help")).ok();
+        assert!(help.contains("Usage: bdl") && help.contains("--format"), "{help}");
+    }
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        assert!(dir.bdl(&format!("completions {shell}")).ok().contains("evaluate"), "{shell}");
+    }
+}
+
+/// Whoever reads the output may stop reading: `bdl predict … | head -1`.
+#[cfg(unix)]
+#[test]
+fn a_closed_pipe_is_no_error() {
+    let dir = Dir::new().with("a.csv", numbers(3000));
+    dir.bdl(&short("train a.csv --target y --ignore id --out m.bdl")).ok();
+    for line in
+        ["predict m.bdl a.csv --draws=50 --samples 2", "predict m.bdl a.csv --samples 2 --format json"]
+    {
+        let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_bdl"))
+            .args(line.split(' '))
+            .current_dir(dir.path())
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        drop(child.stdout.take());
+        let done = child.wait_with_output().unwrap();
+        assert_eq!((done.status.code(), String::from_utf8(done.stderr).unwrap().as_str()), (Some(0), ""));
+    }
+}
+
+#[test]
+fn the_demo_can_be_run_again_and_writes_over_nothing_else() {
+    let dir = Dir::new();
+    let shown = dir.bdl("demo").ok();
+    for words in ["held out", "RMSE", "always the mean", "least sure of", "bdl predict bdl-demo/model.bdl"] {
+        assert!(shown.contains(words), "{words:?} is not in {shown}");
+    }
+    let again = dir.bdl("demo --format json").json();
+    let rmse = |of: &Value| of["rmse"].as_f64().unwrap();
+    assert!(
+        again["evaluation"]["metrics"]["rmse"]["value"].as_f64().unwrap()
+            < 0.9 * rmse(&again["predicting_the_mean"])
+    );
+    // The commands that it prints do the same.
+    let (model, predictions) = (dir.bytes("bdl-demo/model.bdl"), dir.bytes("bdl-demo/predictions.csv"));
+    for line in shown.lines().filter_map(|line| line.strip_prefix("  bdl ")) {
+        dir.bdl(line).ok();
+    }
+    assert_eq!(
+        (dir.bytes("bdl-demo/model.bdl"), dir.bytes("bdl-demo/predictions.csv")),
+        (model, predictions)
+    );
+
+    dir.write("bdl-demo/thesis.txt", "mine");
+    dir.bdl("demo").fails(1, &["bdl-demo", "thesis.txt"]);
+    let other = Dir::new().with("train.csv", "mine");
+    other.bdl("demo .").fails(1, &["train.csv"]);
+    assert_eq!(other.files(), ["train.csv"]);
+    other.bdl("demo train.csv").fails(1, &["train.csv"]);
+}
