@@ -9,7 +9,7 @@
 //! | mc-dropout | learned noise | 2000 | 3e-3 | prior of length scale 1; drop_prob 0.005, 0.01, 0.05 or 0.1 by validation |
 //! | mean-field | heteroscedastic | 2000 | 5e-3 | prior N(0, 1/in_dim), KL warm-up over 1000 epochs, local estimator |
 //! | mean-field-sampling | heteroscedastic | 2000 | 5e-3 | the same with the sampling estimator |
-//! | ensemble-… | of its members | | | 5 members; drop_prob chosen with one |
+//! | ensemble | heteroscedastic | 400 | 3e-3 | 5 members of deterministic |
 
 use bdl_infer::{FitConfig, KlWarmup, Schedule};
 use bdl_layers::{Estimator, Prior};
@@ -34,35 +34,29 @@ pub struct Method {
 #[must_use]
 pub fn methods() -> Vec<Method> {
     let method = |name, settings, reference, gated| Method { name, settings, reference, gated };
+    let deterministic = Setting::deterministic();
+    let ensemble = vec![Setting { members: MEMBERS, ..deterministic.clone() }];
     let mc_dropout = DROP_PROBS.map(Setting::mc_dropout).to_vec();
-    let mean_field = vec![Setting::mean_field(Estimator::Local)];
-    let sampling = vec![Setting::mean_field(Estimator::Sampling)];
-    let deterministic = vec![Setting::deterministic()];
+    let mean_field = |estimator| vec![Setting::mean_field(estimator)];
     vec![
-        method("deterministic", deterministic.clone(), Reference::Nothing, false),
-        method("mc-dropout", mc_dropout.clone(), Reference::McDropout, true),
-        method("mean-field", mean_field.clone(), Reference::MeanField, true),
-        method("mean-field-sampling", sampling, Reference::MeanField, false),
-        method("ensemble-deterministic", ensemble(deterministic), Reference::DeepEnsemble, false),
-        method("ensemble-mc-dropout", ensemble(mc_dropout), Reference::DeepEnsemble, false),
-        method("ensemble-mean-field", ensemble(mean_field), Reference::DeepEnsemble, false),
+        method("deterministic", vec![deterministic], Reference::Nothing, false),
+        method("mc-dropout", mc_dropout, Reference::McDropout, true),
+        method("mean-field", mean_field(Estimator::Local), Reference::MeanField, true),
+        method("mean-field-sampling", mean_field(Estimator::Sampling), Reference::MeanField, false),
+        method("ensemble", ensemble, Reference::DeepEnsemble, false),
     ]
 }
 
-/// Those of [`methods`] with these names.
+/// The one of [`methods`] with this name.
 ///
 /// # Errors
-/// For a name that is none of them.
-pub fn methods_named(names: &[String]) -> Result<Vec<Method>, Error> {
-    let all = methods();
-    let of_name = |name: &String| match all.iter().find(|m| m.name == name) {
-        Some(method) => Ok(method.clone()),
-        None => {
-            let known: Vec<_> = all.iter().map(|m| m.name).collect();
-            Err(format!("expected one of {}, got `{name}`", known.join(", ")).into())
-        }
+/// If there is none.
+pub fn method_named(name: &str) -> Result<Method, Error> {
+    let unknown = || {
+        let known: Vec<_> = methods().iter().map(|m| m.name).collect();
+        format!("expected one of {}", known.join(", ")).into()
     };
-    names.iter().map(of_name).collect()
+    methods().into_iter().find(|m| m.name == name).ok_or_else(unknown)
 }
 
 /// Drop probabilities among which MC dropout chooses: those of the published protocol.
@@ -74,10 +68,6 @@ const EPOCHS_DETERMINISTIC: usize = 400;
 const WARMUP: f64 = 0.5;
 const MEMBERS: usize = 5;
 const SAMPLES: usize = 200;
-
-fn ensemble(settings: Vec<Setting>) -> Vec<Setting> {
-    settings.into_iter().map(|s| Setting { members: MEMBERS, ..s }).collect()
-}
 
 /// What is trained and how.
 #[derive(Clone, Debug)]
@@ -168,12 +158,9 @@ mod tests {
     }
 
     #[test]
-    fn methods_are_found_by_name_and_others_are_named() {
-        assert_eq!(methods_named(&["mean-field".to_owned()]).unwrap()[0].name, "mean-field");
-        let error = methods_named(&["hmc".to_owned()]).unwrap_err().to_string();
-        assert!(
-            error.starts_with("expected one of deterministic, ") && error.ends_with("got `hmc`"),
-            "{error}"
-        );
+    fn methods_are_found_by_name_and_others_refused() {
+        assert_eq!(method_named("mean-field").unwrap().name, "mean-field");
+        let error = method_named("hmc").unwrap_err().to_string();
+        assert!(error.starts_with("expected one of deterministic, mc-dropout, "), "{error}");
     }
 }

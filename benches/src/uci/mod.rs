@@ -7,7 +7,7 @@ mod splits;
 mod study;
 mod summary;
 
-pub use method::{Method, Setting, methods, methods_named};
+pub use method::{Method, Setting, method_named, methods};
 pub use published::{Figure, PUBLISHED, Published, Reference, Target, published};
 pub use set::Set;
 pub use splits::{SPLITS, Split, splits};

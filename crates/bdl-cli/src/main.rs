@@ -68,7 +68,13 @@ fn exit(result: anyhow::Result<()>) -> ExitCode {
         Err(e) if out::is_broken_pipe(&e) => ExitCode::SUCCESS,
         Err(e) => {
             out::error(&e);
-            ExitCode::from(if e.is::<Usage>() { 2 } else { 1 })
+            ExitCode::from(if is_wrong_call(&e) { 2 } else { 1 })
         }
     }
+}
+
+/// Whether a flag is to blame, and neither the data nor the model.
+fn is_wrong_call(e: &anyhow::Error) -> bool {
+    let of_a_flag = |e: &bdl_model::Error| matches!(e, bdl_model::Error::Argument { .. });
+    e.is::<Usage>() || e.downcast_ref().is_some_and(of_a_flag)
 }

@@ -3,7 +3,7 @@
 use std::io::{self, BufWriter, Write};
 use std::path::Path;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use bdl_model::{
     Error, FileEvent, FilePrediction, FileReport, Model, OnBadRow, OutputValue, Passes, PredictedRow,
     RayonPool, RowReader, Scope, Telling, write_csv_header, write_csv_row,
@@ -11,7 +11,7 @@ use bdl_model::{
 use serde_json::{Map, Value, json};
 
 use crate::args::{BadRowArg, Format, Names, PredictArgs, ScopeArg};
-use crate::out::{self, Usage, counted, listed};
+use crate::out::{self, counted, listed};
 use crate::output_file::{OutputFile, refuse_input};
 
 /// Rows left out that are told one by one.
@@ -46,7 +46,6 @@ pub(crate) fn work(args: &PredictArgs) -> Result<(FileReport, Option<usize>)> {
     let mut reader = RowReader::open(&args.data, args.read.delimiter)?;
     let how = how(args, &model);
     let columns = model.output_columns(&how.keep, how.telling.draws);
-    refuse_twins(&columns)?;
     let pool = RayonPool::new(args.run.threads.unwrap_or(0)).map_err(Error::from)?;
 
     let name = args.out.as_deref().unwrap_or(Path::new("standard output"));
@@ -68,7 +67,8 @@ pub(crate) fn work(args: &PredictArgs) -> Result<(FileReport, Option<usize>)> {
         Ok(())
     })?;
     if report.rows == 0 {
-        return Err(nothing(&reader, &report));
+        let (file, n) = (reader.file(), report.skipped);
+        return Err(anyhow!("{file}: expected rows that can be predicted, got none among {n}"));
     }
     sink.finish(name)?;
     let samples = args.tolerance.is_none().then(|| model.predictor(how.passes).map(|p| p.samples()));
@@ -92,23 +92,6 @@ fn how(args: &PredictArgs, model: &Model) -> FilePrediction {
             BadRowArg::Stop => OnBadRow::Stop,
             BadRowArg::Skip => OnBadRow::Skip,
         },
-    }
-}
-
-/// Two columns of one name could not be told apart.
-fn refuse_twins(columns: &[String]) -> Result<()> {
-    match columns.iter().enumerate().find(|(i, name)| columns[..*i].contains(name)) {
-        None => Ok(()),
-        Some((_, name)) => Err(Usage::error(format!(
-            "--keep: the output would have two columns {name:?}; rename the one of the data or do not keep it"
-        ))),
-    }
-}
-
-fn nothing(reader: &RowReader, report: &FileReport) -> anyhow::Error {
-    match report.skipped {
-        0 => Error::HeaderOnly { file: reader.file().into() }.into(),
-        n => anyhow::anyhow!("{}: expected rows that can be predicted, got none among {n}", reader.file()),
     }
 }
 

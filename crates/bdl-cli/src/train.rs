@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use bdl_model::{
-    AUTO_CLASSES, ColumnKind, Method, Model, Noise, Optimizer, Outputs, Prior, RayonPool, Schedule,
+    AUTO_CLASSES, ColumnKind, Method, Model, Noise, Optimizer, Outputs, Prior, RayonPool, Schedule, Schema,
     SelectedColumn, Selection, Table, Task, TaskChoice, TrainConfig, Training, Valid,
 };
 use serde_json::{Value, json};
@@ -61,6 +61,8 @@ pub(crate) fn work(args: &TrainArgs, talk: bool) -> Result<Trained> {
     let selection = Selection::new(&table, &config.select)?;
     let why = why(&table, &selection, &config)?;
     args.check_task(selection.task(), &why)?;
+    // A target with one value is better told now than by the network that cannot be built for it.
+    Schema::fit(&table, &selection, &selection.rows)?;
     if talk {
         out::line(understood(&table, &selection, &config, &why)?)?;
     }

@@ -122,7 +122,7 @@ fn every_method_classifies_two_and_three_classes() {
 
 #[test]
 fn training_says_what_it_understood() {
-    let dir = Dir::new().with("a.csv", numbers(40).replacen("r3,", "r3,NA", 1));
+    let dir = Dir::new().with("a.csv", numbers(40).replacen("r3,1,", "r3,NA,", 1));
     let out = dir.bdl(&short("train a.csv --target y --ignore id --missing drop --out m.bdl")).ok();
     for words in
         ["40 rows", "regression: the target is a number", "\"flat\": of no use", "mc-dropout", "seed", "0"]
@@ -269,7 +269,7 @@ fn bad_rows_are_skipped_if_asked_for() {
 fn passes_are_doubled_until_the_tolerance_is_met() {
     let dir = Dir::new().with("a.csv", numbers(30));
     dir.bdl(&short("train a.csv --target y --ignore id --drop-prob 0.3 --out m.bdl")).ok();
-    for tolerance in [0.05, 0.02] {
+    for tolerance in [0.5, 0.1] {
         let out = dir.bdl(&format!("predict m.bdl a.csv --tolerance {tolerance} --format json")).ok();
         for line in out.lines() {
             let row: Value = serde_json::from_str(line).unwrap();

@@ -107,21 +107,17 @@ fn kl_of_scale(d: f64) -> f64 {
 /// ```
 pub fn kl_normal(mu: &[f32], rho: &[f32], prior: &Normal) -> Result<f64, Error> {
     same_len("kl_normal rho", mu.len(), rho.len())?;
-    let each = mu
-        .iter()
-        .zip(rho)
-        .map(|(&mu, &rho)| kl_terms(f64::from(mu), special::ln_softplus(f64::from(rho)), prior));
-    Ok(each.sum())
+    Ok(kernels::kl_normal(prior.mean, prior.std_dev, mu, rho))
 }
 
 /// [`kl_normal`] and its gradient: adds `weight · ∂KL/∂mu` to `d_mu` and `weight · ∂KL/∂rho` to `d_rho`.
 ///
 /// ```text
 /// ∂KL/∂mu_i  = (mu_i − m)/s²
-/// ∂KL/∂rho_i = (sigma_i²/s² − 1)·sigmoid(rho_i)/sigma_i = expm1(2 d_i)·sigmoid(rho_i)/softplus(rho_i)
+/// ∂KL/∂rho_i = (sigma_i²/s² − 1)·sigmoid(rho_i)/sigma_i
 /// ```
 ///
-/// The last quotient tends to 1 as `rho → −∞`, where sigma itself underflows.
+/// Finite wherever [`kl_normal`] is, also where sigma itself underflows.
 ///
 /// # Errors
 /// [`Error::Length`] when the slices differ in length.
@@ -136,21 +132,7 @@ pub fn kl_normal_grad(
     same_len("kl_normal_grad rho", mu.len(), rho.len())?;
     same_len("kl_normal_grad d_mu", mu.len(), d_mu.len())?;
     same_len("kl_normal_grad d_rho", mu.len(), d_rho.len())?;
-    let (ln_s, s) = (prior.std_dev.ln(), prior.std_dev);
-    let mut kl = 0.0;
-    for (((&mu, &rho), d_mu), d_rho) in mu.iter().zip(rho).zip(d_mu).zip(d_rho) {
-        let (mu, rho) = (f64::from(mu), f64::from(rho));
-        let ln_sigma = special::ln_softplus(rho);
-        kl += kl_terms(mu, ln_sigma, prior);
-        *d_mu += weight * ((mu - prior.mean) / s / s) as f32;
-        *d_rho += weight * ((2.0 * (ln_sigma - ln_s)).exp_m1() * ln_softplus_slope(rho)) as f32;
-    }
-    Ok(kl)
-}
-
-/// `∂ ln softplus(rho)/∂rho = sigmoid(rho)/softplus(rho)`, by its series where both underflow.
-fn ln_softplus_slope(rho: f64) -> f64 {
-    if rho < -30.0 { 1.0 - 0.5 * rho.exp() } else { special::sigmoid(rho) / special::softplus(rho) }
+    Ok(kernels::kl_normal_grad(prior.mean, prior.std_dev, weight, mu, rho, d_mu, d_rho))
 }
 
 /// The raw scale of a standard deviation: the `rho` with `softplus(rho) = sigma`. −∞ at 0, NaN below.

@@ -93,7 +93,8 @@ impl Model {
     /// a skipped row has none.
     ///
     /// # Errors
-    /// For a file without a row, a feature or a kept column; for a bad row under [`OnBadRow::Stop`], after the
+    /// For a file without a row, a feature or a kept column; for a kept column named as one of the predictions;
+    /// for a bad row under [`OnBadRow::Stop`], after the
     /// rows before it; and whatever `sink` returns.
     pub fn predict_file(
         &self,
@@ -103,6 +104,7 @@ impl Model {
         sink: &mut dyn FnMut(FileEvent<'_>) -> Result<(), Error>,
     ) -> Result<FileReport, Error> {
         how.telling.check()?;
+        check_distinct(&self.output_columns(&how.keep, how.telling.draws))?;
         let map = self.schema().match_header(reader.file(), reader.columns())?;
         let keep = kept_columns(reader, &how.keep)?;
         let name = |&column: &usize| reader.columns()[column].clone();
@@ -228,6 +230,17 @@ pub fn write_csv_row<W: Write>(
         }
     }
     csv.write_record(None::<&[u8]>)
+}
+
+/// A kept column must not have the name of another that is written.
+fn check_distinct(columns: &[String]) -> Result<(), Error> {
+    let twice = |(i, name): (usize, &String)| columns[..i].contains(name).then(|| format!("{name:?}"));
+    match columns.iter().enumerate().find_map(twice) {
+        Some(got) => {
+            Err(Error::Argument { what: "--keep", expected: "names that no other output column has", got })
+        }
+        None => Ok(()),
+    }
 }
 
 fn kept_columns(reader: &RowReader, keep: &[String]) -> Result<Vec<usize>, Error> {

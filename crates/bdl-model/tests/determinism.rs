@@ -9,8 +9,8 @@ use bdl_layers::Scope;
 use bdl_model::{Method, Model, TrainConfig, Valid};
 use bdl_tensor::{Pool, Serial};
 use common::{
-    Told, bits, cases, config, file_prediction, predict, predict_with, reader, real_text, told_bits, train,
-    train_on,
+    Told, bits, cases, class_text, config, file_prediction, predict, predict_with, reader, real_text,
+    told_bits, train, train_on,
 };
 
 #[test]
@@ -153,6 +153,18 @@ fn under_row_scope_noise_goes_by_number_and_chunks_do_not_matter() {
             assert_ne!(moved.rows[0], whole.rows[i]);
         }
     }
+}
+
+/// 2¹⁸ passes with 3 outputs over 24 rows take more memory than one block of rows may, which holds 21.
+#[test]
+fn a_row_has_the_same_bits_where_memory_cuts_the_chunk() {
+    let text = class_text(24, &["a", "b", "c"], 8);
+    let mut config = config("label", Method::McDropout);
+    (config.architecture.hidden, config.fit.epochs) = (vec![], 1);
+    let model = train(&text, &config);
+    let (header, rows) = rows_of(&text);
+    let whole = bits(&in_pieces(&model, header, &rows, 24, 1 << 18, 0));
+    assert_eq!(bits(&in_pieces(&model, header, &rows[20..22], 1, 1 << 18, 0)), whole[20..22]);
 }
 
 #[test]

@@ -380,3 +380,59 @@ fn targets_are_scored_in_their_own_precision() {
         / 40.0;
     assert_eq!(evaluation.metric("mae").unwrap().value, mae);
 }
+
+#[test]
+fn written_predictions_read_back_with_the_same_bits() {
+    for (name, text, config) in cases() {
+        let model = train(&text, &config);
+        let mut how = file_prediction(3);
+        (how.telling.draws, how.keep) = (2, vec!["b".to_owned()]);
+        let mut csv = csv::Writer::from_writer(Vec::new());
+        let columns = model.output_columns(&how.keep, 2);
+        bdl_model::write_csv_header(&mut csv, &columns).unwrap();
+        let mut told = Vec::new();
+        let report = model.predict_file(&mut reader(&text), &how, &Serial, &mut |event| {
+            if let FileEvent::Row(row) = event {
+                bdl_model::write_csv_row(&mut csv, &model, &row).unwrap();
+                told.push((*row.prediction, row.probs.to_vec()));
+            }
+            Ok(())
+        });
+        assert_eq!(report.unwrap().rows, 90, "{name}");
+        let written = table(&String::from_utf8(csv.into_inner().unwrap()).unwrap());
+        assert_eq!((written.columns(), written.rows()), (&columns[..], 90), "{name}");
+        let given = table(&text);
+        for (i, (prediction, probs)) in told.iter().enumerate() {
+            assert_eq!(written.cell(i, 0), given.cell(i, 1));
+            let cell = |column| written.cell(i, column).parse::<f64>().unwrap();
+            match prediction {
+                Prediction::Real(p) => {
+                    assert_eq!([1, 2, 5, 6].map(cell), [p.mean, p.std, p.lower, p.upper], "{name}");
+                }
+                Prediction::Class(p) => {
+                    assert_eq!(written.cell(i, 1), model.schema().class_names()[p.label as usize]);
+                    assert_eq!((2..2 + probs.len()).map(cell).collect::<Vec<_>>(), *probs, "{name}");
+                    let last = written.cell(i, columns.len() - 1).to_owned();
+                    assert!(
+                        model.schema().class_names().contains(&last),
+                        "{name}: a draw is a class, got {last}"
+                    );
+                }
+                _ => unreachable!("a number or a class"),
+            }
+        }
+    }
+}
+
+#[test]
+fn a_kept_column_must_not_pass_for_a_prediction() {
+    let model = train(&real_text(40, 1), &config("y", Method::Deterministic));
+    let mut how = file_prediction(1);
+    let message = |how: &bdl_model::FilePrediction| {
+        predict_with(&model, "a,b,colour,mean\n1,2,red,3\n", how, &Serial).unwrap_err().to_string()
+    };
+    how.keep = vec!["mean".to_owned()];
+    assert_eq!(message(&how), "--keep: must be names that no other output column has, got \"mean\"");
+    how.keep = vec!["a".to_owned(), "a".to_owned()];
+    assert_eq!(message(&how), "--keep: must be names that no other output column has, got \"a\"");
+}

@@ -46,7 +46,7 @@ const COS: [f32; 4] = [-19.739_208, 64.939_18, -85.429_5, 58.814_774];
 
 /// `c[0] + c[1]·x + c[2]·x² + …` by Horner's rule.
 #[inline(always)]
-pub(crate) fn poly<const N: usize>(x: f32, c: [f32; N]) -> f32 {
+fn poly<const N: usize>(x: f32, c: [f32; N]) -> f32 {
     let mut s = c[N - 1];
     for i in (0..N - 1).rev() {
         s = s * x + c[i];

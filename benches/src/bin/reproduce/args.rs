@@ -3,7 +3,7 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use bdl_benches::uci::{Method, SPLITS, methods_named};
+use bdl_benches::uci::{Method, SPLITS, method_named};
 use clap::{Parser, Subcommand};
 
 /// Published results, run again
@@ -36,7 +36,7 @@ pub(crate) struct UciArgs {
     #[arg(long, value_name = "SETS", value_delimiter = ',')]
     pub(crate) sets: Vec<String>,
     /// Methods to run, comma-separated [default: all]
-    #[arg(long, value_name = "METHODS", value_delimiter = ',', value_parser = method)]
+    #[arg(long, value_name = "METHODS", value_delimiter = ',', value_parser = method_named)]
     pub(crate) methods: Vec<Method>,
     /// Threads; 0 for as many as the machine has cores
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -58,11 +58,6 @@ fn splits(text: &str) -> Result<Range<usize>, String> {
     let range = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
     let fits = |r: &Range<usize>| r.start < r.end && r.end <= SPLITS;
     range.filter(fits).ok_or_else(|| format!("expected FROM..TO with FROM < TO <= {SPLITS}"))
-}
-
-fn method(name: &str) -> Result<Method, String> {
-    let found = methods_named(&[name.to_owned()]).map_err(|e| e.to_string())?;
-    found.into_iter().next().ok_or_else(|| "expected a method".to_owned())
 }
 
 #[cfg(test)]
