@@ -28,8 +28,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
 pub(crate) fn score(args: &EvaluateArgs, model: &Model) -> Result<Evaluation> {
     let mut reader = RowReader::open(&args.data, args.read.delimiter)?;
     let pool = RayonPool::new(args.run.threads.unwrap_or(0)).map_err(bdl_model::Error::from)?;
-    let estimator = model.record().estimator;
-    let passes = Passes { samples: args.samples, seed: args.seed, estimator, ..Passes::default() };
+    let passes = Passes { samples: args.samples, seed: args.seed, ..model.passes() };
     let ignored = model.schema().match_header(reader.file(), reader.columns())?.ignored;
     if !ignored.is_empty() && args.run.format == Format::Text {
         let names: Vec<_> = ignored.iter().map(|&column| reader.columns()[column].as_str()).collect();

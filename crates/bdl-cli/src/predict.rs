@@ -83,8 +83,8 @@ fn how(args: &PredictArgs, model: &Model) -> FilePrediction {
                 ScopeArg::Pass => Scope::Pass,
                 ScopeArg::Row => Scope::Row,
             },
-            estimator: model.record().estimator,
             seed: args.seed,
+            ..model.passes()
         },
         telling: Telling { level: args.interval, tolerance: args.tolerance, draws: args.draws.unwrap_or(0) },
         keep: Names::all(&args.keep),

@@ -152,7 +152,7 @@ fn features(selection: &Selection) -> String {
     match categorical {
         0 => counted(numeric, "number"),
         _ => format!(
-            "{} and {}, {} one-hot encoded",
+            "{} and {}: {} to the network",
             counted(numeric, "number"),
             plural(categorical, "category", "categories"),
             counted(width(selection), "input")

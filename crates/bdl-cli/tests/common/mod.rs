@@ -1,6 +1,7 @@
 //! A directory to run the command in, and small data.
 
 #![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(clippy::unwrap_used, reason = "only tests use it")]
 
 use std::io::Write;
 use std::path::Path;
