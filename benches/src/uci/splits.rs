@@ -122,7 +122,7 @@ mod tests {
 
     #[test]
     fn splits_are_the_published_ones() {
-        // Boston's size; the rows are those of the published index files.
+        // Boston's size; the rows that numpy's generator gives.
         let all = splits(506);
         assert_eq!(all[0].train[..10], [307, 343, 47, 67, 362, 132, 292, 31, 218, 90]);
         assert_eq!(all[0].test[..5], [431, 115, 470, 216, 264]);

@@ -2,9 +2,8 @@
 //!
 //! It runs the same code as the commands that it prints.
 
-use std::ffi::OsString;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, anyhow};
@@ -22,6 +21,8 @@ const TRAIN: &str = "train.csv";
 const TEST: &str = "test.csv";
 const MODEL: &str = "model.bdl";
 const PREDICTIONS: &str = "predictions.csv";
+
+const TRAIN_FLAGS: &str = "--target quality --task regression --likelihood heteroscedastic --epochs 1000";
 
 /// Of all wines, one in so many is held out.
 const HELD_OUT: u64 = 5;
@@ -62,42 +63,39 @@ impl Calls {
     fn new(args: &DemoArgs) -> Result<Self> {
         let path = |name: &str| args.dir.join(name).display().to_string();
         let [train, test, model, predictions] = [TRAIN, TEST, MODEL, PREDICTIONS].map(path);
-        let words = |line: &[&str]| line.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let mut train = vec!["train", &train];
+        train.extend(TRAIN_FLAGS.split(' '));
+        train.extend(["--out", &model]);
         let calls = [
-            words(&["train", &train, "--target", "quality", "--task", "regression", "--out", &model]),
-            words(&["evaluate", &model, &test]),
-            words(&["predict", &model, &test, "--keep", "quality", "--out", &predictions]),
+            train,
+            vec!["evaluate", &model, &test],
+            vec!["predict", &model, &test, "--keep", "quality", "--out", &predictions],
         ];
-        let lines = calls
-            .clone()
-            .map(|words| format!("bdl {}", words.iter().map(shell).collect::<Vec<_>>().join(" ")));
-        let [mut train, mut evaluate, mut predict] = calls.map(|words| parse(words));
-        match (&mut train, &mut evaluate, &mut predict) {
-            (Ok(Command::Train(t)), Ok(Command::Evaluate(e)), Ok(Command::Predict(p))) => {
-                t.run.threads = args.run.threads;
-                e.run = args.run.clone();
-                p.run.threads = args.run.threads;
-            }
-            _ => {}
-        }
+        let [train, evaluate, predict] = calls.clone().map(parse);
         match (train?, evaluate?, predict?) {
-            (Command::Train(train), Command::Evaluate(evaluate), Command::Predict(predict)) => {
-                Ok(Self { lines, train: *train, evaluate, predict })
+            (Command::Train(mut train), Command::Evaluate(mut evaluate), Command::Predict(mut predict)) => {
+                train.run.threads = args.run.threads;
+                evaluate.run = args.run.clone();
+                predict.run.threads = args.run.threads;
+                Ok(Self { lines: calls.map(as_typed), train: *train, evaluate, predict })
             }
             _ => Err(anyhow!("the demo's commands are not what they should be")),
         }
     }
 }
 
-fn parse(words: Vec<String>) -> Result<Command> {
-    let words = std::iter::once("bdl".to_owned()).chain(words).map(OsString::from);
-    Ok(Cli::try_parse_from(words)?.command)
+fn parse(words: Vec<&str>) -> Result<Command> {
+    Ok(Cli::try_parse_from(["bdl"].into_iter().chain(words))?.command)
 }
 
-/// A word as a shell takes it.
-fn shell(word: &String) -> String {
+/// A command as a shell takes it.
+fn as_typed(words: Vec<&str>) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./,:".contains(c);
-    if word.chars().all(plain) { word.clone() } else { format!("'{}'", word.replace('\'', "'\\''")) }
+    let quoted = |word: &str| match word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    };
+    format!("bdl {}", words.into_iter().map(quoted).collect::<Vec<_>>().join(" "))
 }
 
 /// Training and test part. Which one a wine goes to depends on its line alone, so that the wines that occur
@@ -107,7 +105,7 @@ fn split(csv: &str) -> [String; 2] {
     let header = lines.next().unwrap_or_default();
     let mut parts = [format!("{header}\n"), format!("{header}\n")];
     for line in lines {
-        let held_out = fnv(line.as_bytes()) % HELD_OUT == 0;
+        let held_out = fnv(line.as_bytes()).is_multiple_of(HELD_OUT);
         parts[usize::from(held_out)] += &format!("{line}\n");
     }
     parts
@@ -153,7 +151,8 @@ fn intro(args: &DemoArgs, train: &str, test: &str) -> String {
         "Red wines: 11 laboratory measurements each, and a quality from 0 to 10 given by tasters.\n\
          {} wines to learn from, {} held out to see how well that went; all files go to {}\n\n\
          The qualities are few whole numbers, which would make them classes; here they are predicted as a\n\
-         number (--task regression), because 6 lies between 5 and 7.\n\n\
+         number (--task regression), because 6 lies between 5 and 7. Tasters agree on some wines more than on\n\
+         others, so the noise may differ from wine to wine (--likelihood heteroscedastic).\n\n\
          Training a network with Monte Carlo dropout …\n",
         rows(train),
         rows(test),
@@ -237,7 +236,7 @@ struct Row {
     epistemic_std: f64,
 }
 
-fn predictions(path: &PathBuf) -> Result<Vec<Row>> {
+fn predictions(path: &Path) -> Result<Vec<Row>> {
     let table = Table::open(path, None)?;
     let columns = ["quality", "mean", "lower", "upper", "epistemic_std"];
     let columns: Vec<Vec<f64>> = columns.iter().map(|name| numbers(&table, name)).collect::<Result<_>>()?;
@@ -252,32 +251,35 @@ fn predictions(path: &PathBuf) -> Result<Vec<Row>> {
     Ok((0..table.rows()).map(row).collect())
 }
 
-/// The wines that the network knows best, and those that it knows least.
+/// The first wines, and those that the network knows least.
 fn some_rows(rows: &[Row]) -> String {
-    let mut sorted: Vec<&Row> = rows.iter().collect();
-    sorted.sort_by(|a, b| a.epistemic_std.total_cmp(&b.epistemic_std));
-    let show = |row: &&Row| {
+    let mut by_doubt: Vec<&Row> = rows.iter().collect();
+    by_doubt.sort_by(|a, b| b.epistemic_std.total_cmp(&a.epistemic_std));
+    let first: Vec<&Row> = rows.iter().take(5).collect();
+    by_doubt.truncate(4);
+    format!(
+        "The first of them:\n\n{}\n\
+         Those it is least sure of, because few like them were among the wines to learn from:\n\n{}\n\
+         \"Own doubt\" is epistemic_std, the part of the spread that more data would take away.\n\
+         The rest, aleatoric_std, is what these measurements cannot explain: tasters disagree.\n",
+        rows_table(&first),
+        rows_table(&by_doubt)
+    )
+}
+
+fn rows_table(rows: &[&Row]) -> String {
+    let cells = |row: &&Row| {
         let inside = (row.lower..=row.upper).contains(&row.truth);
         vec![
             row.number.to_string(),
             format!("{:.2}", row.mean),
             format!("{:.2} to {:.2}", row.lower, row.upper),
             format!("{:.2}", row.epistemic_std),
-            format!("{}{}", row.truth, if inside { "" } else { "  outside" }),
+            format!("{}{}", row.truth, if inside { "" } else { "  outside the interval" }),
         ]
     };
     let header = ["wine", "predicted", "90 % interval", "own doubt", "true quality"];
-    let part = |rows: &[&Row]| table(&header, &[0, 1, 3], rows.iter().map(show).collect());
-    let shown = 4.min(sorted.len());
-    sorted[..shown].sort_by_key(|row| row.number);
-    let (sure, unsure) = (part(&sorted[..shown]), &mut sorted.split_off(rows.len() - shown));
-    unsure.reverse();
-    format!(
-        "Wines it is surest of:\n\n{sure}\nWines it is least sure of, because few like them were in the training data:\n\n{}\n\
-         \"Own doubt\" is epistemic_std, the part of the spread that more data would take away.\n\
-         The rest, aleatoric_std, is the tasters' disagreement that no data of this kind can explain.\n",
-        part(unsure)
-    )
+    table(&header, &[0, 1, 3], rows.iter().map(cells).collect())
 }
 
 fn closing(calls: &Calls, trained: &train::Trained, seconds: f64) -> String {

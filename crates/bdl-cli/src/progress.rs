@@ -28,7 +28,7 @@ impl Live {
         };
         let bar = ProgressBar::with_draw_target(Some(1), target);
         // A template that does not parse would only cost the decoration.
-        if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:20}] {eta} left  {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:20}] {eta} left  {wide_msg}") {
             bar.set_style(style.progress_chars("=> "));
         }
         Self { bar, start: Instant::now(), before: 0, now: 0, member: 0 }

@@ -1,5 +1,7 @@
 //! The commands from end to end: every method and task, the JSON keys, the forms that data comes in.
 
+#![allow(clippy::unwrap_used, reason = "a test")]
+
 mod common;
 
 use common::{Dir, classes, numbers, short};
