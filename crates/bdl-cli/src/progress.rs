@@ -28,8 +28,8 @@ impl Live {
         };
         let bar = ProgressBar::with_draw_target(Some(1), target);
         // A template that does not parse would only cost the decoration.
-        if let Ok(style) = ProgressStyle::with_template("{prefix} [{bar:20}] {eta} left  {wide_msg}") {
-            bar.set_style(style.progress_chars("=> "));
+        if let Ok(style) = ProgressStyle::with_template("{prefix}  {eta} left  {wide_msg}") {
+            bar.set_style(style);
         }
         Self { bar, start: Instant::now(), before: 0, now: 0, member: 0 }
     }
@@ -49,15 +49,16 @@ impl Live {
             members => format!("member {}/{members} ", at.member + 1),
         };
         let rate = (self.before + self.now) as f64 / self.start.elapsed().as_secs_f64().max(1e-9);
-        let valid = p.valid_nll.map_or(String::new(), |nll| format!("  valid NLL {}", significant(nll, 4)));
+        let valid = p.valid_nll.map_or(String::new(), |nll| format!("  valid {}", significant(nll, 3)));
         self.bar.set_length((at.members * at.epochs) as u64);
         self.bar.set_position((at.member * at.epochs + p.epoch) as u64);
         self.bar.set_prefix(format!("{member}epoch {}/{}", p.epoch, at.epochs));
+        // Narrow enough for 80 columns; a terminal with fewer cuts it off.
         self.bar.set_message(format!(
-            "{} rows/s  NLL {}  KL {}  ELBO {}{valid}",
-            count(rate as usize),
-            significant(p.nll_mean, 4),
-            significant(p.kl, 4),
+            "{}k rows/s  NLL {}  KL {}  ELBO {}{valid}",
+            count((rate / 1000.0).round() as usize),
+            significant(p.nll_mean, 3),
+            significant(p.kl, 3),
             significant(p.elbo, 4)
         ));
     }

@@ -79,6 +79,15 @@ pub(crate) fn check_len(what: &'static str, expected: usize, got: usize) -> Resu
     if expected == got { Ok(()) } else { Err(Error::Length { what, expected, got }) }
 }
 
+/// The product of `shape`, as long as so many `f32` have an address.
+pub(crate) fn check_size(what: &'static str, shape: [usize; 3]) -> Result<usize, Error> {
+    let bytes = shape.iter().try_fold(size_of::<f32>(), |n, &by| n.checked_mul(by));
+    match bytes.filter(|&bytes| isize::try_from(bytes).is_ok()) {
+        Some(bytes) => Ok(bytes / size_of::<f32>()),
+        None => Err(Error::argument(what, "small enough to address", format!("{shape:?}"))),
+    }
+}
+
 /// `Ok(value)` if `fits`.
 pub(crate) fn check_arg(
     what: &'static str,
@@ -99,6 +108,13 @@ mod tests {
         assert_eq!(e.to_string(), "gaussian: noise must be finite and > 0, got -1");
         let e = check_len("sgd: gradients", 3, 4).unwrap_err();
         assert_eq!(e.to_string(), "sgd: gradients: expected 3, got 4");
+        assert_eq!(check_size("outputs", [2, 3, 4]), Ok(24));
+        assert_eq!(check_size("outputs", [0, usize::MAX, 1]), Ok(0));
+        let e = check_size("outputs", [usize::MAX, 2, 1]).unwrap_err();
+        assert_eq!(
+            e.to_string(),
+            "outputs must be small enough to address, got [18446744073709551615, 2, 1]"
+        );
         let e = Error::Class { row: 5, class: 3, classes: 3 };
         assert_eq!(e.to_string(), "row 5: class must be below 3, got 3");
     }

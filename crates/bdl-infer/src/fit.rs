@@ -73,7 +73,7 @@ impl<'a> Data<'a> {
 /// | `kl_weight` | 1 | finite, ≥ 0 | factor of the KL; below 1 a tempered posterior |
 /// | `kl_warmup` | none | | raises the KL weight from 0 over the first epochs |
 /// | `estimator` | local | | how variational layers draw |
-/// | `patience` | none | ≥ 1 | epochs without a better validation NLL before stopping; needs validation rows |
+/// | `patience` | none | ≥ 1 | epochs without a better validation NLL before stopping, counted from the end of the warm-up; needs validation rows |
 /// | `valid_samples` | 16 | ≥ 1 | Monte Carlo passes behind each validation NLL |
 /// | `seed`, `lane` | 0, 0 | | where the noise comes from; the lane is the ensemble member |
 #[derive(Clone, Debug, PartialEq)]
@@ -94,7 +94,7 @@ pub struct FitConfig {
     pub kl_warmup: KlWarmup,
     /// How variational layers draw.
     pub estimator: Estimator,
-    /// Epochs without a better validation NLL before stopping.
+    /// Epochs without a better validation NLL before stopping, counted from the end of the warm-up.
     pub patience: Option<usize>,
     /// Monte Carlo passes behind each validation NLL.
     pub valid_samples: usize,
@@ -210,12 +210,14 @@ pub fn fit(
         check_len("fit: columns of x, as the network reads them", bnn.plan().in_dim(), data.x.cols())?;
     }
     let mut run = Run::new(bnn, train, config, pool)?;
-    let mut kept = Kept { params: params.to_vec(), epoch: 0, valid_nll: None };
+    let mut kept = Kept { params: params.to_vec(), epoch: 0, valid_nll: None, best: None };
     let mut whole = params.to_vec();
     loop {
         let progress = run.epoch(params, valid).inspect_err(|_| params.copy_from_slice(&whole))?;
         whole.copy_from_slice(params);
-        kept.consider(&progress, params, config.patience.is_some());
+        // Before the KL has its full weight, a better epoch is one with less of a prior.
+        let comparable = progress.kl_weight >= config.kl_weight;
+        kept.consider(&progress, params, config.patience.is_some() && comparable);
         let stop = observer(&progress).is_break() || progress.epoch == config.epochs;
         let waited = progress.epoch - kept.epoch;
         let stopped_early = !stop && config.patience.is_some_and(|patience| waited >= patience);
@@ -231,11 +233,14 @@ struct Kept {
     params: Vec<f32>,
     epoch: usize,
     valid_nll: Option<f64>,
+    /// What the next epoch must beat.
+    best: Option<f64>,
 }
 
 impl Kept {
+    /// Takes the epoch, under `only_better` if it beats the best one that was taken under it.
     fn consider(&mut self, progress: &Progress, params: &[f32], only_better: bool) {
-        let better = match (progress.valid_nll, self.valid_nll) {
+        let better = match (progress.valid_nll, self.best) {
             (Some(new), Some(old)) => new < old,
             _ => true,
         };
@@ -243,6 +248,7 @@ impl Kept {
             self.params.copy_from_slice(params);
             self.epoch = progress.epoch;
             self.valid_nll = progress.valid_nll;
+            self.best = progress.valid_nll.filter(|_| only_better);
         }
     }
 

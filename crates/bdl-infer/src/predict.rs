@@ -6,7 +6,7 @@ use bdl_dist::{Noise, Purpose};
 use bdl_layers::{Estimator, Pass, Scope, Workspace};
 use bdl_tensor::{Mat, MatMut, Pool};
 
-use crate::error::{check_arg, check_len};
+use crate::error::{check_arg, check_len, check_size};
 use crate::{Bnn, Error, Predictive};
 
 /// Which passes a prediction makes.
@@ -58,12 +58,14 @@ impl<'a> Predictor<'a> {
     /// A predictor with the parameter vectors of its members.
     ///
     /// # Errors
-    /// [`Error::Argument`] without a member or with `samples` 0; [`Error::Length`] for a vector of another length.
+    /// [`Error::Argument`] without a member, with `samples` 0, or with more of them than have an address;
+    /// [`Error::Length`] for a vector of another length.
     pub fn new(bnn: &'a Bnn, members: &'a [Vec<f32>], passes: Passes) -> Result<Self, Error> {
         check_arg("predict: samples", ">= 1", passes.samples as f64, passes.samples >= 1)?;
         check_arg("predict: members", ">= 1", members.len() as f64, !members.is_empty())?;
         members.iter().try_for_each(|params| bnn.check_params(params))?;
         let samples = if bnn.plan().is_random() { passes.samples } else { 1 };
+        check_size("predict: [members, samples, outputs]", [members.len(), samples, bnn.plan().out_dim()])?;
         let noises =
             (0..members.len() as u64).map(|m| Noise::in_lane(passes.seed, Purpose::Predict, m)).collect();
         let noise_params = members.iter().map(|params| &params[bnn.noise()]).collect();
@@ -80,9 +82,9 @@ impl<'a> Predictor<'a> {
     /// Outputs `[S, rows, C]` for x `[rows, in_dim]`, whose first row is number `first_row` of the whole input.
     ///
     /// # Errors
-    /// For rows of another width.
+    /// For rows of another width, or so many that their outputs have no address.
     pub fn outputs(&self, x: Mat<'_>, first_row: u64, pool: &dyn Pool) -> Result<Vec<f32>, Error> {
-        let mut out = vec![0.0; self.samples() * x.rows() * self.bnn.plan().out_dim()];
+        let mut out = vec![0.0; self.outputs_len(x.rows())?];
         self.outputs_into(x, first_row, pool, &mut out)?;
         Ok(out)
     }
@@ -99,7 +101,7 @@ impl<'a> Predictor<'a> {
         out: &mut [f32],
     ) -> Result<(), Error> {
         let width = self.bnn.plan().out_dim();
-        check_len("predict: outputs", self.samples() * x.rows() * width, out.len())?;
+        check_len("predict: outputs", self.outputs_len(x.rows())?, out.len())?;
         if x.rows() == 0 {
             return Ok(());
         }
@@ -117,6 +119,11 @@ impl<'a> Predictor<'a> {
             Some(e) => Err(e),
             None => Ok(()),
         }
+    }
+
+    /// Length of `[S, rows, C]`.
+    fn outputs_len(&self, rows: usize) -> Result<usize, Error> {
+        check_size("predict: [samples, rows, outputs]", [self.samples(), rows, self.bnn.plan().out_dim()])
     }
 
     fn one_pass(&self, sample: usize, x: Mat<'_>, first_row: u64, out: &mut [f32]) -> Result<(), Error> {
@@ -137,8 +144,7 @@ impl<'a> Predictor<'a> {
     /// # Errors
     /// [`Error::Length`] unless the outputs have `S·rows·C` elements.
     pub fn predictive<'b>(&'b self, outputs: &'b [f32], rows: usize) -> Result<Predictive<'b>, Error> {
-        let own = self.samples() * rows * self.bnn.plan().out_dim();
-        check_len("predict: outputs", own, outputs.len())?;
+        check_len("predict: outputs", self.outputs_len(rows)?, outputs.len())?;
         Ok(Predictive::of_checked(self.bnn.likelihood(), &self.noise_params, outputs, self.samples(), rows))
     }
 }

@@ -9,7 +9,7 @@ mod tests;
 pub use class::ClassMixture;
 pub use real::RealMixture;
 
-use crate::error::{check_arg, check_len};
+use crate::error::{check_arg, check_len, check_size};
 use crate::likelihood::{Likelihood, PassOutputs, Predicts, kind_error};
 use crate::{ClassLikelihood, Error, RealLikelihood};
 
@@ -112,8 +112,8 @@ impl<'a> Predictive<'a> {
     /// each member of an ensemble, which is one slice where there is no ensemble.
     ///
     /// # Errors
-    /// [`Error::Argument`] if there is no pass, or if the passes do not split evenly over the members; [`Error::Length`] if
-    /// `outputs` or a member's parameters have another length.
+    /// [`Error::Argument`] if there is no pass, if the passes do not split evenly over the members, or if their outputs would
+    /// not fit into the address space; [`Error::Length`] if `outputs` or a member's parameters have another length.
     pub fn new(
         likelihood: &'a dyn Likelihood,
         members: &'a [&'a [f32]],
@@ -131,7 +131,7 @@ impl<'a> Predictive<'a> {
         }
         check_len(
             "predictive: outputs, [samples, rows, outputs]",
-            samples * rows * likelihood.outputs(),
+            check_size("predictive: [samples, rows, outputs]", [samples, rows, likelihood.outputs()])?,
             outputs.len(),
         )?;
         let own = likelihood.blocks().iter().map(bdl_layers::Block::len).sum();

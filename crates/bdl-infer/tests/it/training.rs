@@ -38,6 +38,35 @@ fn patience_keeps_the_best_epochs_parameters() {
 }
 
 #[test]
+fn patience_waits_for_the_end_of_the_warm_up() {
+    // As above, with a prior that comes late: the best validation NLL lies in the warm-up.
+    let bnn = bnn(Method::Dense, &[2, 50, 1], Gaussian::new(NoiseSd::Fixed(0.2)).unwrap());
+    let ((x, y), (vx, vy)) = (rows(1, 12, 2), rows(2, 60, 2));
+    let train = Data::new(mat(&x, 2), Targets::Real(&y)).unwrap();
+    let valid = Data::new(mat(&vx, 2), Targets::Real(&vy)).unwrap();
+    let config = FitConfig {
+        epochs: 2000,
+        lr: 1e-2,
+        patience: Some(20),
+        kl_weight: 1e-6,
+        kl_warmup: KlWarmup::new(300.0).unwrap(),
+        ..FitConfig::default()
+    };
+    let (done, reports) = run(&bnn, &mut init(&bnn), train, Some(valid), &config);
+    let summary = done.unwrap();
+    let nlls: Vec<f64> = reports.iter().map(|p| p.valid_nll.unwrap()).collect();
+    let best_of = |range: &[f64]| range.iter().copied().fold(f64::INFINITY, f64::min);
+    assert!(best_of(&nlls[..300]) < best_of(&nlls[300..]), "the case should tempt");
+    assert!(summary.stopped_early && summary.kept_epoch > 300);
+    assert_eq!(summary.last.epoch, summary.kept_epoch + 20);
+    assert_eq!(summary.kept_valid_nll, Some(best_of(&nlls[300..])));
+    // A warm-up that never ends leaves nothing to compare: the last epoch is kept.
+    let endless = FitConfig { epochs: 40, kl_warmup: KlWarmup::new(300.0).unwrap(), ..config };
+    let summary = run(&bnn, &mut init(&bnn), train, Some(valid), &endless).0.unwrap();
+    assert_eq!((summary.kept_epoch, summary.stopped_early), (40, false));
+}
+
+#[test]
 fn without_patience_the_last_epoch_is_kept_and_validation_changes_no_bit() {
     let bnn = bnn(Method::Variational, &[2, 8, 1], gaussian());
     let (x, y) = rows(1, 20, 2);
