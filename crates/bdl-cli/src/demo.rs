@@ -22,7 +22,7 @@ const TEST: &str = "test.csv";
 const MODEL: &str = "model.bdl";
 const PREDICTIONS: &str = "predictions.csv";
 
-const TRAIN_FLAGS: &str = "--target quality --task regression --likelihood heteroscedastic --epochs 1000";
+const TRAIN_FLAGS: &str = "--target quality --task regression --likelihood heteroscedastic";
 
 /// Of all wines, one in so many is held out.
 const HELD_OUT: u64 = 5;

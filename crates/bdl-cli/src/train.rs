@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use anyhow::Result;
 use bdl_model::{
-    AUTO_CLASSES, ColumnKind, Method, Model, Noise, Optimizer, Outputs, Prior, RayonPool, Schedule, Schema,
-    SelectedColumn, Selection, Table, Task, TaskChoice, TrainConfig, Training, Valid,
+    AUTO_CLASSES, ColumnKind, Method, Model, Noise, Optimizer, Outputs, Prior, Progress, RayonPool, Schedule,
+    Schema, SelectedColumn, Selection, Table, Task, TaskChoice, TrainConfig, Training, Valid,
 };
 use serde_json::{Value, json};
 
@@ -39,6 +39,18 @@ pub(crate) struct Figures {
     pub(crate) elbo: f64,
 }
 
+impl Figures {
+    /// The mean over the members.
+    fn mean<'a>(members: impl ExactSizeIterator<Item = &'a Progress>) -> Self {
+        let share = 1.0 / members.len() as f64;
+        members.fold(Self::default(), |sum, p| Self {
+            nll: sum.nll + share * p.nll_mean,
+            kl: sum.kl + share * p.kl,
+            elbo: sum.elbo + share * p.elbo,
+        })
+    }
+}
+
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let talk = args.run.format == Format::Text && !args.quiet;
     let trained = work(args, talk)?;
@@ -54,13 +66,14 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
 
 /// Trains and saves; says what it understood if `talk`.
 pub(crate) fn work(args: &TrainArgs, talk: bool) -> Result<Trained> {
-    let config = args.config()?;
+    let mut config = args.config()?;
     refuse_input("--out", &args.out, &inputs(args))?;
     check_writable(&args.out)?;
     let table = Table::open(&args.data, args.read.delimiter)?;
     let selection = Selection::new(&table, &config.select)?;
     let why = why(&table, &selection, &config)?;
     args.check_task(selection.task(), &why)?;
+    args.fit_to_rows(&mut config, selection.rows.len())?;
     // A target with one value is better told now than by the network that cannot be built for it.
     Schema::fit(&table, &selection, &selection.rows)?;
     if talk {
@@ -68,18 +81,14 @@ pub(crate) fn work(args: &TrainArgs, talk: bool) -> Result<Trained> {
     }
     let pool = RayonPool::new(args.run.threads.unwrap_or(0)).map_err(bdl_model::Error::from)?;
     let (start, mut live) = (Instant::now(), Live::new(!args.quiet));
-    let mut epochs: Vec<Vec<Figures>> = vec![Vec::new(); config.members];
     let training = Model::train(&table, &config, &pool, &mut |at| {
-        let p = &at.progress;
-        epochs[at.member].push(Figures { nll: p.nll_mean, kl: p.kl, elbo: p.elbo });
         live.show(at);
         ControlFlow::Continue(())
     });
     live.done();
     let training = training?;
     training.model.save(&args.out)?;
-    let kept = training.members.iter().zip(&epochs).map(|(member, epochs)| epochs[member.kept_epoch - 1]);
-    let figures = mean(&kept.collect::<Vec<_>>());
+    let figures = Figures::mean(training.members.iter().map(|member| &member.kept));
     Ok(Trained {
         training,
         seconds: start.elapsed().as_secs_f64(),
@@ -91,11 +100,6 @@ pub(crate) fn work(args: &TrainArgs, talk: bool) -> Result<Trained> {
 fn inputs(args: &TrainArgs) -> Vec<(&'static str, &Path)> {
     let config = args.config.as_deref().map(|file| ("the configuration", file));
     config.into_iter().chain([("the data", args.data.as_path())]).collect()
-}
-
-fn mean(all: &[Figures]) -> Figures {
-    let mean = |of: fn(&Figures) -> f64| all.iter().map(of).sum::<f64>() / all.len() as f64;
-    Figures { nll: mean(|f| f.nll), kl: mean(|f| f.kl), elbo: mean(|f| f.elbo) }
 }
 
 /// Why the task is what it is.
@@ -266,7 +270,7 @@ fn valid(config: &TrainConfig) -> String {
 /// What came out.
 fn result(args: &TrainArgs, trained: &Trained) -> Result<()> {
     let Trained { training, figures, seconds, .. } = trained;
-    let kept: Vec<String> = training.members.iter().map(|m| m.kept_epoch.to_string()).collect();
+    let kept: Vec<String> = training.members.iter().map(|m| m.kept.epoch.to_string()).collect();
     let last: Vec<String> = training.members.iter().map(|m| m.last.epoch.to_string()).collect();
     let epoch = match kept == last {
         true => format!("{}, the last", kept.join(", ")),

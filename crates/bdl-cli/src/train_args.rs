@@ -72,9 +72,9 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "SPEC", value_parser = prior, help_heading = "Network")]
     pub(crate) prior: Option<Prior>,
 
-    /// Passes over the training rows
-    #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = FitConfig::default().epochs, help_heading = "Training")]
-    pub(crate) epochs: usize,
+    /// Passes over the training rows [default: about 50 000 steps, 20 to 2000 epochs; deterministic at most 400]
+    #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Training")]
+    pub(crate) epochs: Option<usize>,
     /// Rows of a step; at most as many as there are
     #[arg(long, value_name = "N", value_parser = at_least_one, default_value_t = FitConfig::default().batch, help_heading = "Training")]
     pub(crate) batch: usize,
@@ -82,7 +82,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_enum, default_value_t, help_heading = "Training")]
     pub(crate) optimizer: OptimizerArg,
     /// Learning rate
-    #[arg(long, value_name = "X", value_parser = positive, default_value_t = FitConfig::default().lr, allow_negative_numbers = true, help_heading = "Training")]
+    #[arg(long, value_name = "X", value_parser = positive, default_value_t = TrainConfig::for_target("").fit.lr, allow_negative_numbers = true, help_heading = "Training")]
     pub(crate) lr: f64,
     /// Share of the last step that is kept; sgd [default: 0]
     #[arg(long, value_name = "X", value_parser = below_1, allow_negative_numbers = true, help_heading = "Training")]
@@ -91,7 +91,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "X", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Training")]
     pub(crate) weight_decay: Option<f64>,
     /// Learning rate over training: constant, cosine, or step:EVERY:FACTOR in epochs
-    #[arg(long, value_name = "SPEC", value_parser = schedule, default_value = "constant", help_heading = "Training")]
+    #[arg(long, value_name = "SPEC", value_parser = schedule, default_value = "cosine", help_heading = "Training")]
     pub(crate) schedule: Schedule,
     /// How variational layers draw in training; mean-field [default: local]
     #[arg(long, value_enum, help_heading = "Training")]
@@ -99,9 +99,9 @@ pub(crate) struct TrainArgs {
     /// Factor of the KL; below 1 the posterior is tempered
     #[arg(long, value_name = "X", value_parser = not_negative, default_value_t = 1.0, allow_negative_numbers = true, help_heading = "Training")]
     pub(crate) kl_weight: f64,
-    /// Raise the KL's factor from 0 over the first E epochs
-    #[arg(long, value_name = "E", value_parser = not_negative, default_value_t = 0.0, allow_negative_numbers = true, help_heading = "Training")]
-    pub(crate) kl_warmup: f64,
+    /// Raise the KL's factor from 0 over the first E epochs [default: half of all for mean-field, else 0]
+    #[arg(long, value_name = "E", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Training")]
+    pub(crate) kl_warmup: Option<f64>,
     /// Share of the rows held out to watch training [default: none; 0.1 with --valid-by]
     #[arg(long, value_name = "FRACTION", value_parser = inside_0_1, allow_negative_numbers = true, help_heading = "Training")]
     pub(crate) valid: Option<f64>,
@@ -307,13 +307,11 @@ impl TrainArgs {
 
     fn fit(&self) -> Result<FitConfig> {
         Ok(FitConfig {
-            epochs: self.epochs,
             batch: self.batch,
             optimizer: self.optimizer()?,
             lr: self.lr,
             schedule: self.schedule,
             kl_weight: self.kl_weight,
-            kl_warmup: KlWarmup::new(self.kl_warmup)?,
             estimator: match self.estimator {
                 None | Some(EstimatorArg::Local) => Estimator::Local,
                 Some(EstimatorArg::Sampling) => Estimator::Sampling,
@@ -322,6 +320,14 @@ impl TrainArgs {
             seed: self.seed,
             ..FitConfig::default()
         })
+    }
+
+    /// Sets what depends on the number of rows, where no flag says otherwise.
+    pub(crate) fn fit_to_rows(&self, config: &mut TrainConfig, rows: usize) -> Result<()> {
+        config.fit.epochs = self.epochs.unwrap_or_else(|| config.recommended_epochs(rows));
+        let warmup = self.kl_warmup.unwrap_or_else(|| config.recommended_kl_warmup() as f64);
+        config.fit.kl_warmup = KlWarmup::new(warmup)?;
+        Ok(())
     }
 
     fn optimizer(&self) -> Result<Optimizer> {

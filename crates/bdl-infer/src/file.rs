@@ -84,10 +84,10 @@ pub struct TrainingRecord {
     pub estimator: Estimator,
     /// Seed of all noise.
     pub seed: u64,
-    /// Negative log-likelihood per training row in the last epoch, nats, in the units that the writer of the file
+    /// Negative log-likelihood per training row in the kept epoch, nats, in the units that the writer of the file
     /// chose: the network's, or the target's own in a file of `bdl-model`.
     pub nll_mean: f64,
-    /// KL, summed over weights, nats.
+    /// KL in the kept epoch, summed over weights, nats.
     pub kl: f64,
 }
 

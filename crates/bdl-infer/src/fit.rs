@@ -174,10 +174,8 @@ pub struct Progress {
 pub struct FitSummary {
     /// The last epoch's report.
     pub last: Progress,
-    /// The epoch whose parameters were kept: the last, or under `patience` the best.
-    pub kept_epoch: usize,
-    /// Validation NLL of the kept epoch.
-    pub kept_valid_nll: Option<f64>,
+    /// The report of the epoch whose parameters were kept: the last, or under `patience` the best.
+    pub kept: Progress,
     /// Whether training stopped before its last epoch for want of improvement.
     pub stopped_early: bool,
 }
@@ -210,7 +208,7 @@ pub fn fit(
         check_len("fit: columns of x, as the network reads them", bnn.plan().in_dim(), data.x.cols())?;
     }
     let mut run = Run::new(bnn, train, config, pool)?;
-    let mut kept = Kept { params: params.to_vec(), epoch: 0, valid_nll: None, best: None };
+    let mut kept = Kept { params: params.to_vec(), report: None, best: None };
     let mut whole = params.to_vec();
     loop {
         let progress = run.epoch(params, valid).inspect_err(|_| params.copy_from_slice(&whole))?;
@@ -219,7 +217,7 @@ pub fn fit(
         let comparable = progress.kl_weight >= config.kl_weight;
         kept.consider(&progress, params, config.patience.is_some() && comparable);
         let stop = observer(&progress).is_break() || progress.epoch == config.epochs;
-        let waited = progress.epoch - kept.epoch;
+        let waited = progress.epoch - kept.report.as_ref().map_or(0, |report| report.epoch);
         let stopped_early = !stop && config.patience.is_some_and(|patience| waited >= patience);
         if stop || stopped_early {
             params.copy_from_slice(&kept.params);
@@ -231,8 +229,8 @@ pub fn fit(
 /// The parameters that training will return.
 struct Kept {
     params: Vec<f32>,
-    epoch: usize,
-    valid_nll: Option<f64>,
+    /// The report of their epoch.
+    report: Option<Progress>,
     /// What the next epoch must beat.
     best: Option<f64>,
 }
@@ -246,14 +244,13 @@ impl Kept {
         };
         if better || !only_better {
             self.params.copy_from_slice(params);
-            self.epoch = progress.epoch;
-            self.valid_nll = progress.valid_nll;
+            self.report = Some(progress.clone());
             self.best = progress.valid_nll.filter(|_| only_better);
         }
     }
 
     fn summary(self, last: Progress, stopped_early: bool) -> FitSummary {
-        FitSummary { last, kept_epoch: self.epoch, kept_valid_nll: self.valid_nll, stopped_early }
+        FitSummary { kept: self.report.unwrap_or_else(|| last.clone()), last, stopped_early }
     }
 }
 
@@ -326,7 +323,7 @@ impl<'a> Run<'a> {
             lr = self.config.lr * self.config.schedule.multiplier(at, self.config.epochs);
             kl_weight = self.config.kl_weight * self.config.kl_warmup.weight(at);
             let elbo = Elbo::new(n_train)?.with_kl_weight(kl_weight)?;
-            let terms = self.step(params, &elbo, b * n_train / batches..(b + 1) * n_train / batches, lr)?;
+            let terms = self.step(params, &elbo, batch_rows(b, batches, n_train), lr)?;
             nll_sum += terms.nll_sum;
             kl = terms.kl;
         }
@@ -426,6 +423,13 @@ pub fn mean_nll(predictive: &Predictive<'_>, y: Targets<'_>) -> Result<f64, Erro
     Ok(-sum / y.len() as f64)
 }
 
+/// The places in the shuffled order that batch `b` of `batches` takes: sizes differ by at most one, so that no row
+/// weighs more than another for being in a short last batch.
+fn batch_rows(b: usize, batches: usize, rows: usize) -> Range<usize> {
+    let start = |b: usize| (b as u128 * rows as u128 / batches as u128) as usize;
+    start(b)..start(b + 1)
+}
+
 /// A batch gathered from the shuffled rows.
 #[derive(Debug, Default)]
 struct Batch {
@@ -457,5 +461,25 @@ impl Batch {
             Targets::Real(_) => Targets::Real(&self.real),
             Targets::Class(_) => Targets::Class(&self.class),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn batches_take_each_row_once_and_differ_by_at_most_one() {
+        for (rows, batch) in [(1, 32), (33, 32), (10, 4), (64, 32), (7, 1)] {
+            let batches = usize::div_ceil(rows, batch);
+            let each: Vec<_> = (0..batches).map(|b| batch_rows(b, batches, rows)).collect();
+            assert!(each.iter().cloned().flatten().eq(0..rows), "{rows} rows by {batch}: {each:?}");
+            let (least, most) = (rows / batches, rows.div_ceil(batches));
+            assert!(
+                each.iter().all(|r| (least..=most).contains(&r.len())),
+                "{rows} rows by {batch}: {each:?}"
+            );
+        }
+        assert_eq!(batch_rows(2, 3, usize::MAX).end, usize::MAX);
     }
 }

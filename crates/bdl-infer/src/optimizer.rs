@@ -27,7 +27,8 @@ use crate::error::{check_arg, check_len};
 ///
 /// # References
 /// Kingma & Ba 2015, Adam: A Method for Stochastic Optimization, algorithm 1. Loshchilov & Hutter 2019, Decoupled Weight
-/// Decay Regularization, algorithm 2, with the decay scaled by the learning rate.
+/// Decay Regularization, algorithm 2, with the decay scaled by the learning rate. `docs/math.md#sgd-momentum`,
+/// `docs/math.md#adam`, `docs/math.md#adamw`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Optimizer {

@@ -22,7 +22,8 @@ use crate::error::check_arg;
 /// ```
 ///
 /// # References
-/// Cosine: Loshchilov & Hutter 2017, SGDR: Stochastic Gradient Descent with Warm Restarts, eq. 5, without restarts.
+/// Cosine: Loshchilov & Hutter 2017, SGDR: Stochastic Gradient Descent with Warm Restarts, eq. 5, without restarts;
+/// `docs/math.md#schedules`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[non_exhaustive]
 pub enum Schedule {
@@ -96,7 +97,7 @@ impl Schedule {
 /// ```
 ///
 /// # References
-/// Sønderby et al. 2016, Ladder Variational Autoencoders, section 2.3.
+/// Sønderby et al. 2016, Ladder Variational Autoencoders, section 2.3; `docs/math.md#kl-weight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct KlWarmup {
     epochs: f64,

@@ -7,7 +7,7 @@ use crate::dense::check_dims;
 use crate::layer::{Backward, Context, Layer};
 use crate::{Error, codec};
 
-/// An activation function.
+/// An activation function: `docs/math.md#activations`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Activation {

@@ -12,6 +12,7 @@ use crate::{Block, Error, Pass, Role, codec};
 /// ```text
 /// x: [rows, in_dim]   W: [in_dim, out_dim]   b: [out_dim]   y: [rows, out_dim]
 /// ```
+/// `docs/math.md#dense`.
 ///
 /// With a length scale `l` it has the prior under which dropout on its inputs is variational inference.
 /// With keep probability k of the mask in front of it (1 without one) and inverted scaling,
@@ -207,7 +208,7 @@ pub(crate) fn affine_backward(
     Ok(())
 }
 
-/// `N(0, 2/in_dim)` (He et al. 2015, *Delving deep into rectifiers*, eq. 10).
+/// `N(0, 2/in_dim)` (He et al. 2015, *Delving deep into rectifiers*, eq. 10; `docs/math.md#initialization`).
 pub(crate) fn init_he(weight: &mut [f32], in_dim: usize, rng: &mut NoiseRng) {
     rng.normals(weight);
     kernels::scale((2.0 / in_dim as f64).sqrt() as f32, weight);

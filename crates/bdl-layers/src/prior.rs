@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::Error;
 use crate::dense::check_positive;
 
-/// The normal prior `N(0, s²)` over a layer's weights and biases.
+/// The normal prior `N(0, s²)` over a layer's weights and biases: `docs/math.md#prior-scale`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Prior {

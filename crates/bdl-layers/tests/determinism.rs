@@ -4,64 +4,34 @@
 
 mod common;
 
-use std::collections::HashSet;
-use std::sync::Mutex;
-use std::thread::{self, ThreadId};
-
 use bdl_dist::{Noise, Purpose};
 use bdl_layers::{Activation, Estimator, Pass, Plan, Scope};
 use bdl_tensor::Pool;
+use bdl_testkit::crew::Crew;
 use common::Spec::{Act, Dense, Drop, Variational};
 use common::{bits, numbers, params, plan, predict, train};
 
 /// Real threads that remember who worked.
 #[derive(Debug)]
-struct Threads {
-    threads: usize,
-    workers: Mutex<HashSet<ThreadId>>,
-}
+struct Threads(Crew);
 
 impl Threads {
     fn new(threads: usize) -> Self {
-        Self { threads, workers: Mutex::default() }
-    }
-
-    fn note(&self) {
-        self.workers.lock().unwrap().insert(thread::current().id());
-    }
-
-    fn workers(&self) -> usize {
-        self.workers.lock().unwrap().len()
+        Self(Crew::new(threads))
     }
 }
 
 impl Pool for Threads {
     fn threads(&self) -> usize {
-        self.threads
+        self.0.threads()
     }
 
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        thread::scope(|s| {
-            for first in 0..self.threads {
-                s.spawn(move || {
-                    for i in (first..tasks).step_by(self.threads) {
-                        self.note();
-                        task(i);
-                    }
-                });
-            }
-        });
+        self.0.run(tasks, task);
     }
 
     fn chunks(&self, data: &mut [f32], len: usize, task: &(dyn Fn(usize, &mut [f32]) + Sync)) {
-        thread::scope(|s| {
-            for (i, chunk) in data.chunks_mut(len).enumerate() {
-                s.spawn(move || {
-                    self.note();
-                    task(i, chunk);
-                });
-            }
-        });
+        self.0.chunks(data, len, task);
     }
 }
 
@@ -94,14 +64,15 @@ fn forward_and_backward_have_the_same_bits_on_one_two_and_three_threads() {
                 let (y, grads) = train(&plan, &params, &x, &dy, &pass);
                 for pool in &pools {
                     let (y_there, grads_there) = train(&plan, &params, &x, &dy, &pass.on(pool));
-                    let what = format!("width {width}, rows {rows}, {estimator:?}, {} threads", pool.threads);
+                    let what =
+                        format!("width {width}, rows {rows}, {estimator:?}, {} threads", pool.threads());
                     assert_eq!(bits(&y), bits(&y_there), "{what}: output");
                     assert_eq!(bits(&grads), bits(&grads_there), "{what}: gradient");
                 }
             }
         }
     }
-    assert!(pools[1].workers() >= 2 && pools[2].workers() >= 3, "the pools had nothing to do");
+    assert!(pools[1].0.workers() >= 2 && pools[2].0.workers() >= 3, "the pools had nothing to do");
 }
 
 /// Outputs of `x` cut into chunks of `rows`, each told where it begins.

@@ -73,7 +73,7 @@ pub struct Estimate {
 /// ```
 ///
 /// # References
-/// Efron & Tibshirani (1993), *An Introduction to the Bootstrap*, ch. 13.
+/// Efron & Tibshirani (1993), *An Introduction to the Bootstrap*, ch. 13; `docs/math.md#bootstrap-interval`.
 pub fn bootstrap(
     rows: usize,
     how: &Bootstrap,

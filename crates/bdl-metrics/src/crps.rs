@@ -91,7 +91,8 @@ pub fn crps_gaussian_mixture(y: &[f64], mean: &[f64], std: &[f64]) -> Result<f64
 /// ```
 ///
 /// # References
-/// Grimit, Gneiting, Berrocal & Johnson (2006), *The continuous ranked probability score for circular variables*, eq. 5.
+/// Grimit, Gneiting, Berrocal & Johnson (2006), *The continuous ranked probability score for circular variables*, eq. 5;
+/// `docs/math.md#crps`.
 pub fn crps_gaussian_mixture_rows(y: &[f64], mean: &[f64], std: &[f64]) -> Result<Vec<f64>, Error> {
     check::column("y", y, y.len())?;
     let samples = check::passes("mean", mean, y.len())?;

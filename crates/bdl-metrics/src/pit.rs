@@ -128,7 +128,8 @@ pub fn calibration_curve(pit: &[f64], levels: &[f64]) -> Result<Vec<f64>, Error>
 /// ```
 ///
 /// # References
-/// Kuleshov, Fenner & Ermon (2018), *Accurate Uncertainties for Deep Learning Using Calibrated Regression*, eq. 8 and 9.
+/// Kuleshov, Fenner & Ermon (2018), *Accurate Uncertainties for Deep Learning Using Calibrated Regression*, eq. 8 and 9;
+/// `docs/math.md#calibration-error`.
 pub fn calibration_error(pit: &[f64]) -> Result<f64, Error> {
     let deviations = deviations_of(pit)?;
     Ok(deviations.map(f64::abs).sum::<f64>() / LEVELS as f64)

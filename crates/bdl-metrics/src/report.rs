@@ -60,6 +60,7 @@ pub struct RegressionInput<'a> {
 /// In this order: `rmse`, `mae`, `nll`, `crps`, `coverage_50`, `coverage_90`, `coverage_95`, `width_90`,
 /// `calibration_error`. All are taken of the same resamples, so that they may be compared. The interval of
 /// `calibration_error` lies too high when rows are few: see [`bootstrap`](crate::bootstrap).
+/// The formulas: `docs/math.md#scores-regression`.
 ///
 /// # Errors
 /// Lengths differ, there are no rows, a value is not finite, a `pit` is outside [0, 1], an interval is upside down, there
@@ -116,7 +117,7 @@ pub fn regression_metrics(input: &RegressionInput<'_>, how: &Bootstrap) -> Resul
 /// In this order: `accuracy`, `nll`, `brier`, `ece`, `adaptive_ece`, `mce` (with [`REPORT_BINS`] bins), `aurc`. All are
 /// taken of the same resamples, so that they may be compared. `nll` is +∞, and may have an end at +∞, where a label had
 /// probability 0. The intervals of the calibration errors lie too high when rows are few: see
-/// [`bootstrap`](crate::bootstrap).
+/// [`bootstrap`](crate::bootstrap). The formulas: `docs/math.md#scores-classification`.
 ///
 /// # Shapes
 /// `labels` `[B]`, `probs` `[B, C]` row by row, with C = `probs.len() / labels.len()`.

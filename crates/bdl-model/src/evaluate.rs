@@ -117,7 +117,7 @@ impl<'a> Scores<'a> {
 
     fn add(&mut self, x: &[f32], y: &Truth, pool: &dyn Pool) -> Result<(), Error> {
         let width = self.model.encoder().width();
-        let floats = self.predictor.samples() * self.model.bnn().plan().out_dim();
+        let floats = self.predictor.samples().saturating_mul(self.model.bnn().plan().out_dim());
         for block in blocks(y.len(), floats) {
             let x = &x[block.start * width..block.end * width];
             let x = Mat::new(x, block.len(), width).map_err(bdl_infer::Error::from)?;

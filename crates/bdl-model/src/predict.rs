@@ -72,7 +72,7 @@ pub enum Prediction {
 /// |---|---|---|---|
 /// | `level` | 0.9 | (0, 1) | probability of the central interval |
 /// | `tolerance` | none | finite, > 0 | a row's passes are doubled from 32 to 16384 until its Monte Carlo error is at most this |
-/// | `draws` | 0 | | draws from the predictive distribution of each row |
+/// | `draws` | 0 | at most 16777216 | draws from the predictive distribution of each row |
 ///
 /// The Monte Carlo error is that of the mean, in the target's units, or of the mutual information, in nats. More
 /// passes do not lower that of an ensemble, which therefore takes no tolerance.
@@ -107,6 +107,7 @@ impl Telling {
             self.level,
             self.level > 0.0 && self.level < 1.0,
         )?;
+        check("--draws", "at most 16777216", self.draws as f64, self.draws <= MAX_DRAWS)?;
         self.tolerance.map_or(Ok(()), |t| check("--tolerance", "finite and > 0", t, t.is_finite() && t > 0.0))
     }
 }
@@ -127,6 +128,9 @@ pub struct Predictions {
     /// Rows whose Monte Carlo error is still above the tolerance at the largest number of passes.
     pub beyond_tolerance: usize,
 }
+
+/// Draws of a row; they are in memory at once.
+const MAX_DRAWS: usize = 1 << 24;
 
 /// Passes that a tolerance starts and ends with.
 const TOLERANCE_PASSES: [usize; 2] = [32, 16_384];
@@ -234,7 +238,8 @@ struct Run<'a> {
 impl Run<'_> {
     fn once(&self, predictor: &Predictor<'_>, x: &[f32], first_row: u64) -> Result<Predictions, Error> {
         let width = self.of.model.encoder().width();
-        let floats = predictor.samples() * self.of.model.bnn().plan().out_dim() + 2 * self.telling.draws;
+        let outputs = predictor.samples().saturating_mul(self.of.model.bnn().plan().out_dim());
+        let floats = outputs.saturating_add(2 * self.telling.draws);
         let mut all = Predictions::default();
         for block in blocks(x.len() / width, floats) {
             let x = &x[block.start * width..block.end * width];

@@ -3,12 +3,12 @@
 use std::ops::ControlFlow;
 
 use bdl_dist::{Noise, Purpose};
-use bdl_infer::{Bnn, Data, FitConfig, FitSummary, Progress, TrainingRecord, fit};
+use bdl_infer::{Bnn, Data, FitConfig, FitSummary, Progress, Schedule, TrainingRecord, fit};
 use bdl_tensor::{Mat, Pool};
 
 use crate::encode::Encoder;
 use crate::evaluate::Truth;
-use crate::method::{Architecture, Outputs};
+use crate::method::{Architecture, Method, Outputs};
 use crate::model::Model;
 use crate::schema::{ColumnMap, Schema, TargetKind};
 use crate::select::{SelectOptions, Selection};
@@ -60,16 +60,40 @@ pub struct TrainConfig {
 }
 
 impl TrainConfig {
-    /// The defaults for a target column.
+    /// The defaults for a target column: a learning rate of 3e-3 that falls along half a cosine.
     #[must_use]
     pub fn for_target(target: &str) -> Self {
         Self {
             select: SelectOptions { target: target.to_owned(), ..SelectOptions::default() },
             architecture: Architecture::default(),
             members: 1,
-            fit: FitConfig::default(),
+            fit: FitConfig { lr: 3e-3, schedule: Schedule::Cosine { end: 0.0 }, ..FitConfig::default() },
             valid: Valid::default(),
         }
+    }
+
+    /// Epochs that do for so many rows: about 50 000 steps, between 20 and 2000 epochs, and at most 400 for
+    /// deterministic networks, which nothing keeps from overfitting.
+    ///
+    /// ```
+    /// use bdl_model::{Method, TrainConfig};
+    /// let mut config = TrainConfig::for_target("y");
+    /// assert_eq!([100, 1_600, 1_000_000].map(|rows| config.recommended_epochs(rows)), [2_000, 1_000, 20]);
+    /// config.architecture.method = Method::Deterministic;
+    /// assert_eq!(config.recommended_epochs(100), 400);
+    /// ```
+    #[must_use]
+    pub fn recommended_epochs(&self, rows: usize) -> usize {
+        let most = if self.architecture.method == Method::Deterministic { 400 } else { 2_000 };
+        let steps = rows.div_ceil(self.fit.batch.max(1)).max(1);
+        (50_000 / steps).clamp(20, most)
+    }
+
+    /// Epochs over which the KL weight had better rise: half of all for mean-field, which otherwise prunes
+    /// units before they have learned anything; none for the others.
+    #[must_use]
+    pub fn recommended_kl_warmup(&self) -> usize {
+        if self.architecture.method == Method::MeanField { self.fit.epochs / 2 } else { 0 }
     }
 
     fn check(&self) -> Result<(), Error> {
@@ -198,8 +222,9 @@ impl Members<'_> {
             observer(&TrainProgress { member, members, epochs, progress })
         };
         let mut summary = fit(bnn, &mut params, train, valid, &fit_config, pool, &mut report)?;
-        summary.last = in_units(&summary.last, units, train.rows());
-        summary.kept_valid_nll = summary.kept_valid_nll.map(|nll| nll + units);
+        for report in [&mut summary.last, &mut summary.kept] {
+            *report = in_units(report, units, train.rows());
+        }
         Ok((params, summary))
     }
 }
@@ -218,13 +243,13 @@ fn record(summary: &FitSummary, rows: usize, config: &FitConfig) -> TrainingReco
     TrainingRecord {
         rows: rows as u64,
         epochs: summary.last.epoch as u64,
-        kept_epoch: summary.kept_epoch as u64,
+        kept_epoch: summary.kept.epoch as u64,
         batch: config.batch as u64,
         lr: config.lr,
         estimator: config.estimator,
         seed: config.seed,
-        nll_mean: summary.last.nll_mean,
-        kl: summary.last.kl,
+        nll_mean: summary.kept.nll_mean,
+        kl: summary.kept.kl,
     }
 }
 

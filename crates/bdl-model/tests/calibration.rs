@@ -4,7 +4,7 @@
 
 mod common;
 
-use bdl_model::{Method, Model, Noise, Prediction, RealPrediction, TrainConfig};
+use bdl_model::{KlWarmup, Method, Model, Noise, Prediction, RealPrediction, Schedule, TrainConfig};
 use bdl_tensor::Serial;
 use common::{file_prediction, noise, normal, predict, reader, train};
 
@@ -27,7 +27,8 @@ fn wave_config(method: Method, noise: Noise) -> TrainConfig {
     let mut config = TrainConfig::for_target("y");
     (config.architecture.method, config.architecture.noise) = (method, noise);
     (config.architecture.hidden, config.architecture.activation) = (vec![30], bdl_layers::Activation::Tanh);
-    (config.fit.epochs, config.fit.lr, config.fit.batch) = (150, 1e-2, 50);
+    (config.fit.epochs, config.fit.lr, config.fit.batch) = (300, 1e-2, 50);
+    config.fit.kl_warmup = KlWarmup::new(config.recommended_kl_warmup() as f64).unwrap();
     config.architecture.drop_prob = 0.01;
     config
 }
@@ -44,7 +45,7 @@ fn told(model: &Model, xs: &[f64]) -> Vec<RealPrediction> {
 
 /// 1000 rows, 500 on either side: the deviation of a sample has a standard error of 3 %; the network smooths the
 /// step at 0, which is left out. Tolerance 25 %. MC dropout is left out: what its masks disturb, it also takes for
-/// noise.
+/// noise (`docs/math.md#learned-noise`).
 #[test]
 fn a_heteroscedastic_noise_is_learned() {
     for method in [Method::Deterministic, Method::MeanField] {
@@ -67,21 +68,37 @@ fn a_learned_noise_is_that_of_the_residuals() {
     }
 }
 
-/// 1000 fresh rows: a coverage of 50 % has a standard error of 1.6 points; tolerance 8, since the step of the noise
-/// is smoothed, and 0.05 in the mean deviation of the calibration curve. MC dropout's are too wide (its masks count twice, as noise and as doubt),
-/// never too narrow.
+/// How far above 50, 90 and 95 % a coverage may lie; below, 3 points for all.
+///
+/// Without a posterior the intervals are those of the noise: 4000 fresh rows have a standard error of 0.8 points at 50 %,
+/// and the deviation of the noise, learned from 500 rows on either side of the step, one of 3 %, or 1.3 points. With one
+/// they are wider than they should be, and not for want of training: a learned noise contains the spread of the
+/// draws (`docs/math.md#learned-noise`), which the prediction then adds once more. Of mean field that is 4 points
+/// at 50 %. MC dropout disturbs more: 13 points were measured, and the test only asks that it be never too narrow. The
+/// tight test, of a model in which nothing is learned but the weights, is `predictions_of_a_well_specified_model_are_calibrated`
+/// in `bdl-infer`.
+fn surplus(method: Method) -> [f64; 3] {
+    match method {
+        Method::Deterministic => [0.05, 0.03, 0.02],
+        Method::MeanField => [0.07, 0.05, 0.03],
+        _ => [1.0; 3],
+    }
+}
+
 #[test]
 fn intervals_cover_what_they_promise_on_fresh_rows() {
     for method in Method::ALL {
-        let model = train(&waves(1000, 1), &wave_config(method, Noise::Heteroscedastic));
-        let fresh = model.evaluate(&mut reader(&waves(1000, 2)), model.passes(), &Serial).unwrap();
-        for (name, level) in [("coverage_50", 0.5), ("coverage_90", 0.9), ("coverage_95", 0.95)] {
-            let coverage = fresh.metric(name).unwrap().value;
-            assert!(coverage > level - 0.08, "{method:?}: {name} {coverage}");
-            assert!(coverage < level + 0.08 || method == Method::McDropout, "{method:?}: {name} {coverage}");
+        let mut config = wave_config(method, Noise::Heteroscedastic);
+        (config.fit.epochs, config.fit.schedule) = (600, Schedule::Cosine { end: 0.0 });
+        let model = train(&waves(1000, 1), &config);
+        let fresh = model.evaluate(&mut reader(&waves(4000, 2)), model.passes(), &Serial).unwrap();
+        let levels = [("coverage_50", 0.5), ("coverage_90", 0.9), ("coverage_95", 0.95)];
+        for ((name, level), above) in levels.into_iter().zip(surplus(method)) {
+            let off = fresh.metric(name).unwrap().value - level;
+            assert!((-0.03..above).contains(&off), "{method:?}: {name} is off by {off}");
         }
         let off = fresh.metric("calibration_error").unwrap().value;
-        assert!(off < 0.05 || method == Method::McDropout, "{method:?}: {off}");
+        assert!(off < 0.03 || method == Method::McDropout, "{method:?}: {off}");
     }
 }
 

@@ -4,12 +4,15 @@
 
 mod common;
 
-use bdl_infer::RayonPool;
+use std::ops::ControlFlow;
+
+use bdl_dist::{Noise, Purpose};
+use bdl_infer::{Data, FitConfig, Progress, RayonPool, fit};
 use bdl_layers::Scope;
 use bdl_model::{Method, Model, TrainConfig, Valid};
-use bdl_tensor::{Pool, Serial};
+use bdl_tensor::{Mat, Pool, Serial};
 use common::{
-    Told, bits, cases, class_text, config, file_prediction, predict, predict_with, reader, real_text,
+    Told, bits, cases, class_text, config, file_prediction, predict, predict_with, reader, real_text, table,
     told_bits, train, train_on,
 };
 
@@ -31,6 +34,27 @@ fn training_makes_the_same_bits_for_any_threads() {
                 "{name}, {threads}"
             );
         }
+    }
+}
+
+/// Of an ensemble, member m starts from lane m of the initial values and is trained on lane m of shuffles and masks.
+#[test]
+fn each_member_starts_and_trains_in_a_lane_of_its_own() {
+    let (text, mut config) = (real_text(40, 1), config("y", Method::McDropout));
+    (config.members, config.fit.seed) = (3, 7);
+    let model = train(&text, &config);
+    let (table, encoder) = (table(&text), model.encoder());
+    let map = encoder.schema().match_header(table.file(), table.columns()).unwrap();
+    let rows: Vec<usize> = (0..40).collect();
+    let x = encoder.encode_table(&table, &rows, &map).unwrap();
+    let y = encoder.encode_targets(&table, &rows, &map).unwrap();
+    let data = Data::new(Mat::new(&x, 40, encoder.width()).unwrap(), y.view()).unwrap();
+    for (lane, member) in (0..).zip(model.members()) {
+        let mut params = model.bnn().init(&Noise::in_lane(7, Purpose::Init, lane));
+        let config = FitConfig { lane, ..config.fit.clone() };
+        let watch = &mut |_: &Progress| ControlFlow::Continue(());
+        fit(model.bnn(), &mut params, data, None, &config, &Serial, watch).unwrap();
+        assert_eq!(&params, member, "member {lane}");
     }
 }
 

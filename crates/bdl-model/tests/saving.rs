@@ -4,7 +4,7 @@
 
 mod common;
 
-use bdl_model::{Method, Model, Noise};
+use bdl_model::{Estimator, Method, Model, Noise};
 use bdl_tensor::Serial;
 use common::{bits, cases, config, file_prediction, predict, reader, real_text, train};
 
@@ -74,5 +74,15 @@ fn layers_are_told_with_all_their_parameters() {
         let told: usize = model.layers().unwrap().iter().map(|l| l.parameters).sum();
         assert_eq!(told, model.bnn().plan().n_params(), "{name}");
         assert_eq!(model.n_params(), config.members * model.bnn().n_params(), "{name}");
+    }
+}
+
+#[test]
+fn the_estimator_of_the_training_is_that_of_predictions_under_row_scope() {
+    for estimator in [Estimator::Local, Estimator::Sampling] {
+        let mut config = config("y", Method::MeanField);
+        (config.fit.estimator, config.fit.epochs) = (estimator, 1);
+        let model = Model::from_bytes(&train(&real_text(40, 1), &config).to_bytes().unwrap()).unwrap();
+        assert_eq!(model.passes().estimator, estimator);
     }
 }

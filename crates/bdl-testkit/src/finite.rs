@@ -2,7 +2,7 @@
 //!
 //! A central difference with step `h` errs by `h²·f‴/6` (truncation) and about `2⁻⁵³·|f|/h` (rounding). With
 //! `h = 6e-6`, the cube root of the machine epsilon, both are near 1e-11 for functions of order one: far below what
-//! `f32` can show. Keep kinks further away than `h`: see [`OracleNet::relu_margin`](crate::oracle::OracleNet::relu_margin).
+//! `f32` can show (math.md#finite-differences). Keep kinks further away than `h`: see [`OracleNet::relu_margin`](crate::oracle::OracleNet::relu_margin).
 
 /// The step of [`central_gradient`] for a coordinate of size one: the cube root of 2⁻⁵².
 pub const STEP: f64 = 6.055_454_452_393_343e-6;

@@ -22,6 +22,7 @@
 #![allow(clippy::missing_panics_doc, reason = "stated once above: a wrong call is a wrong test, and panics")]
 
 pub mod bayes;
+pub mod crew;
 pub mod finite;
 pub mod linalg;
 pub mod masks;

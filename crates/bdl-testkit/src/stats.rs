@@ -1,4 +1,4 @@
-//! Statistical tests with stated false-alarm rates.
+//! Statistical tests with stated false-alarm rates. math.md#statistical-tests
 //!
 //! All are meant for a **fixed seed**: the test is then deterministic, and the false-alarm rate is the chance that the
 //! seed chosen once was an unlucky one. Never change a seed because a test failed.

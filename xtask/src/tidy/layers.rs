@@ -14,7 +14,7 @@ const MATRIX: &[(&str, &[&str])] = &[
     ("bdl-metrics", &["bdl-tensor"]),
     ("bdl-infer", &["bdl-tensor", "bdl-dist", "bdl-layers", "bdl-metrics"]),
     ("bdl-model", &["bdl-tensor", "bdl-dist", "bdl-layers", "bdl-metrics", "bdl-infer"]),
-    ("bdl-cli", &["bdl-tensor", "bdl-dist", "bdl-layers", "bdl-metrics", "bdl-infer", "bdl-model"]),
+    ("bdl-cli", &["bdl-model"]),
     (TESTKIT, &[]),
 ];
 

@@ -13,6 +13,7 @@ use crate::error::check_len;
 /// ```text
 /// P(class | out) = exp(out[class] − logsumexp(out))
 /// ```
+/// `docs/math.md#likelihood-categorical`.
 ///
 /// ```
 /// use bdl_infer::{Categorical, Likelihood, Targets};

@@ -36,8 +36,11 @@ pub enum NoiseSd {
 /// −ln p(y | out) = ½((y − out)/sigma)² + ln sigma + ½ ln 2π
 /// ```
 ///
-/// There is no floor under a learned sigma: the density of a target off the mean goes to 0 with it, and the trainer
+/// A learned sigma contains the spread of the draws (`docs/math.md#learned-noise`), so that intervals come out a little wide
+/// where rows are few for the number of weights. There is no floor under it: the density of a target off the mean goes to 0 with it, and the trainer
 /// stops at an infinite loss.
+///
+/// The formulas: `docs/math.md#likelihood-gaussian`, `docs/math.md#likelihood-gaussian-learned`.
 ///
 /// ```
 /// use bdl_infer::{Gaussian, Likelihood, NoiseSd, Targets};

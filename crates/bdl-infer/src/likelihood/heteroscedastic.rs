@@ -36,7 +36,8 @@ use crate::error::{check_arg, check_len};
 ///
 /// # References
 /// Nix & Weigend 1994, Estimating the mean and variance of the target probability distribution, eq. 5; with the softplus
-/// of Lakshminarayanan et al. 2017, Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles, eq. 1.
+/// of Lakshminarayanan et al. 2017, Simple and Scalable Predictive Uncertainty Estimation using Deep Ensembles, eq. 1;
+/// `docs/math.md#likelihood-heteroscedastic`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Heteroscedastic {
     floor: f64,

@@ -79,7 +79,8 @@ impl<'a> ClassMixture<'a> {
     /// the factor 1 − 1/S to first order, and never above ln S.
     ///
     /// # References
-    /// Houlsby et al. 2011, Bayesian Active Learning for Classification and Preference Learning, eq. 2.
+    /// Houlsby et al. 2011, Bayesian Active Learning for Classification and Preference Learning, eq. 2;
+    /// `docs/math.md#entropies`.
     #[must_use]
     pub fn mutual_information(&self) -> f64 {
         (self.divergences().sum::<f64>() / self.samples as f64).max(0.0)

@@ -20,7 +20,8 @@ use crate::{ClassLikelihood, Error, RealLikelihood};
 /// | `shift` | 0 | finite | usually the mean of the training targets |
 /// | `scale` | 1 | finite and > 0 | usually their standard deviation |
 ///
-/// Means are shifted and scaled, deviations scaled, log densities lowered by `ln scale`.
+/// Means are shifted and scaled, deviations scaled, log densities lowered by `ln scale`:
+/// `docs/math.md#target-units`.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Units {
     shift: f64,
@@ -80,7 +81,7 @@ impl Units {
 /// view is `Sync`, so that threads can share it, each with a scratch of its own.
 ///
 /// The S passes of an ensemble are those of its first member, then those of its second, and so on; each member has its own
-/// likelihood parameters. Pass s belongs to member `s / (S / members)`.
+/// likelihood parameters. Pass s belongs to member `s / (S / members)`. The formulas: `docs/math.md#predictive-mixture`.
 ///
 /// ```
 /// use bdl_infer::{Gaussian, NoiseSd, Predictive, MixtureScratch, Units};
@@ -298,6 +299,7 @@ impl MixtureScratch {
 /// one member:       sd(values)/√S
 /// several members:  sd(means of the members)/√members
 /// ```
+/// `docs/math.md#mcse`.
 fn mcse(values: impl Iterator<Item = f64>, samples: usize, members: usize) -> Option<f64> {
     let groups = if members > 1 { members } else { samples };
     if groups < 2 {

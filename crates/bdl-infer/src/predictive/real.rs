@@ -103,6 +103,7 @@ impl<'a> RealMixture<'a> {
     /// ```text
     /// ln p(y) = logsumexp_s(ln p_s((y − shift)/scale)) − ln S − ln scale
     /// ```
+    /// `docs/math.md#mixture-nll`.
     #[must_use]
     pub fn ln_density(&self, y: f64) -> f64 {
         let y = self.units().invert(y);

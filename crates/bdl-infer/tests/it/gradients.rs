@@ -55,17 +55,6 @@ fn floored(floor: f64, out: &[f64], y: &[f64]) -> f64 {
     out.chunks(2).zip(y).map(row).sum()
 }
 
-fn twin(activation: Activation) -> OracleActivation {
-    match activation {
-        Activation::Relu => OracleActivation::Relu,
-        Activation::Tanh => OracleActivation::Tanh,
-        Activation::Silu => OracleActivation::Silu,
-        Activation::Gelu => OracleActivation::Gelu,
-        Activation::Sigmoid => OracleActivation::Sigmoid,
-        _ => OracleActivation::Identity,
-    }
-}
-
 fn normals(pass: &Pass<'_>, layer: usize, site: u64, draw: Draw, len: usize, slots: usize) -> Vec<f64> {
     let mut eps = vec![0.0; len * slots];
     pass.site(layer, site, draw).unwrap().normals(len, &mut eps);
@@ -87,7 +76,7 @@ fn oracle_net(method: Method, activation: Activation, out: usize, pass: &Pass<'_
         };
         OracleLayer::VariationalDense { in_dim, out_dim, bias: true, eps }
     };
-    let act = OracleLayer::Activation(twin(activation));
+    let act = OracleLayer::Activation(OracleActivation::named(activation.name()));
     OracleNet::new(match method {
         Method::Dense => vec![dense(0), act, dense(1)],
         Method::Dropout => vec![dense(0), act, masks(pass), dense(1)],

@@ -43,24 +43,13 @@ pub(crate) fn oracle(specs: &[Spec], pass: &Pass<'_>, rows: usize) -> OracleNet 
         Spec::Dense(in_dim, out_dim) => OracleLayer::Dense { in_dim, out_dim, bias: true },
         Spec::Variational(in_dim, out_dim) => frozen_variational(at, pass, rows, [in_dim, out_dim], true),
         Spec::NoBias(in_dim, out_dim) => frozen_variational(at, pass, rows, [in_dim, out_dim], false),
-        Spec::Act(activation, _) => OracleLayer::Activation(twin(activation)),
+        Spec::Act(activation, _) => OracleLayer::Activation(OracleActivation::named(activation.name())),
         Spec::Drop(dim, drop_prob) => {
             let mask = frozen_mask(at, pass, rows, dim, 1.0 - drop_prob);
             OracleLayer::Dropout { drop_prob, mask }
         }
     };
     OracleNet::new(specs.iter().enumerate().map(layer).collect())
-}
-
-pub(crate) fn twin(activation: Activation) -> OracleActivation {
-    match activation {
-        Activation::Relu => OracleActivation::Relu,
-        Activation::Tanh => OracleActivation::Tanh,
-        Activation::Silu => OracleActivation::Silu,
-        Activation::Gelu => OracleActivation::Gelu,
-        Activation::Sigmoid => OracleActivation::Sigmoid,
-        _ => OracleActivation::Identity,
-    }
 }
 
 fn frozen_mask(at: usize, pass: &Pass<'_>, rows: usize, dim: usize, keep_prob: f64) -> FrozenMask {

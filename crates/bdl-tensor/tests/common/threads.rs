@@ -1,59 +1,33 @@
 //! A pool of real threads that remembers who worked.
 
-use std::collections::HashSet;
-use std::sync::Mutex;
-use std::thread::{self, ThreadId};
-
 use bdl_tensor::Pool;
+use bdl_testkit::crew::Crew;
 
-/// Tasks dealt round robin to `threads` scoped threads, with a record of who worked.
+/// [`Crew`] as a pool.
 #[derive(Debug)]
-pub(crate) struct Threads {
-    threads: usize,
-    workers: Mutex<HashSet<ThreadId>>,
-}
+pub(crate) struct Threads(Crew);
 
 impl Threads {
     pub(crate) fn new(threads: usize) -> Self {
-        Self { threads, workers: Mutex::default() }
+        Self(Crew::new(threads))
     }
 
     /// How many different threads have run a task.
     pub(crate) fn workers(&self) -> usize {
-        self.workers.lock().unwrap().len()
-    }
-
-    fn note(&self) {
-        self.workers.lock().unwrap().insert(thread::current().id());
+        self.0.workers()
     }
 }
 
 impl Pool for Threads {
     fn threads(&self) -> usize {
-        self.threads
+        self.0.threads()
     }
 
     fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        thread::scope(|s| {
-            for first in 0..self.threads {
-                s.spawn(move || {
-                    for i in (first..tasks).step_by(self.threads) {
-                        self.note();
-                        task(i);
-                    }
-                });
-            }
-        });
+        self.0.run(tasks, task);
     }
 
     fn chunks(&self, data: &mut [f32], len: usize, task: &(dyn Fn(usize, &mut [f32]) + Sync)) {
-        thread::scope(|s| {
-            for (i, chunk) in data.chunks_mut(len).enumerate() {
-                s.spawn(move || {
-                    self.note();
-                    task(i, chunk);
-                });
-            }
-        });
+        self.0.chunks(data, len, task);
     }
 }

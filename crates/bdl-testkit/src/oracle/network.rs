@@ -26,6 +26,13 @@ impl OracleActivation {
     pub const ALL: [Self; 6] =
         [Self::Relu, Self::Tanh, Self::Silu, Self::Gelu, Self::Sigmoid, Self::Identity];
 
+    /// The function of a name in lower case, such as `relu`; panics if there is none.
+    #[must_use]
+    pub fn named(name: &str) -> Self {
+        let found = Self::ALL.into_iter().find(|a| format!("{a:?}").eq_ignore_ascii_case(name));
+        found.unwrap_or_else(|| panic!("oracle: no activation is called {name:?}"))
+    }
+
     /// The function's value.
     #[must_use]
     pub fn apply(self, x: f64) -> f64 {

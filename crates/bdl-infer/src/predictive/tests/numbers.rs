@@ -111,6 +111,13 @@ fn each_member_has_its_own_noise() {
     for (sd, expected) in y.sds.iter().zip([0.5, 0.5, 2.0, 2.0]) {
         assert!((sd - expected).abs() < 1e-6);
     }
+    // Draw i is from pass i modulo S, with the noise of that pass's member; 5 standard errors of 4 · 5000 draws.
+    let mut draws = vec![0.0; 20_000];
+    y.draws(&mut rng(6), &mut draws);
+    for (pass, (mean, sd)) in y.means.iter().zip(y.sds).enumerate() {
+        let own: Vec<f64> = draws.iter().skip(pass).step_by(4).map(|d| (d - mean) / sd).collect();
+        MomentCheck::normal_variance(&format!("pass {pass}"), &own, 1.0).assert();
+    }
     // Passes share their member: the error is that of the members' means, 10.5 and 12.5.
     assert!((y.mean_mcse().unwrap() - 1.0).abs() < 1e-12);
 }
