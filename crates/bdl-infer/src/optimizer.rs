@@ -190,10 +190,12 @@ impl OptimizerState {
     /// `params`, `grads`: as many as the state was made for.
     ///
     /// # Errors
-    /// [`Error::Length`] for another length; nothing is changed then.
+    /// [`Error::Length`] for another length, [`Error::Argument`] for a learning rate that is negative, NaN or infinite;
+    /// nothing is changed then.
     pub fn step(&mut self, params: &mut [f32], grads: &[f32], lr: f32) -> Result<(), Error> {
         check_len("optimizer: parameters", self.m.len(), params.len())?;
         check_len("optimizer: gradients", self.m.len(), grads.len())?;
+        check_arg("optimizer: lr", "finite and >= 0", lr.into(), lr >= 0.0 && lr.is_finite())?;
         self.steps += 1;
         self.decay(params, lr);
         match self.optimizer {
@@ -340,6 +342,10 @@ mod tests {
         let mut state = OptimizerState::new(Optimizer::adam(), 2).unwrap();
         let e = state.step(&mut [0.0; 2], &[0.0; 3], 0.1).unwrap_err();
         assert_eq!(e.to_string(), "optimizer: gradients: expected 2, got 3");
+        for (lr, got) in [(f32::NAN, "NaN"), (-1.0, "-1"), (f32::INFINITY, "inf")] {
+            let e = state.step(&mut [0.0; 2], &[0.0; 2], lr).unwrap_err();
+            assert_eq!(e.to_string(), format!("optimizer: lr must be finite and >= 0, got {got}"));
+        }
         assert_eq!(state.steps(), 0);
         let e = OptimizerState::new(Optimizer::Sgd { momentum: 1.0 }, 2).unwrap_err();
         assert_eq!(e.to_string(), "sgd: momentum must be in [0, 1), got 1");

@@ -13,7 +13,8 @@ use crate::{Draw, Error, Pass, codec};
 /// y = z ⊙ x / (1 − drop_prob),  z ~ Bernoulli(1 − drop_prob)      E[y] = x,  Var[y] = x²·drop_prob/(1 − drop_prob)
 /// ```
 ///
-/// In front of a [`Dense`](crate::Dense) layer this draws its weights as `diag(z)·W`. Under
+/// In front of a [`Dense`](crate::Dense) layer this draws its weights as `diag(z)·W`. Put it *directly* in front: the KL
+/// of the dense layer knows of no mask behind which something else stands, not even an activation. Under
 /// [`Scope::Row`](crate::Scope::Row), and always in training, each row has its own mask; under
 /// [`Scope::Pass`](crate::Scope::Pass) one mask holds for the pass. At the mean, and with `drop_prob` 0, y = x.
 ///

@@ -119,6 +119,11 @@ fn settings_out_of_range_are_refused_before_anything_is_read() {
         let expected = format!("--tolerance: must be finite and > 0, got {tolerance}");
         assert_eq!(message(Telling { tolerance: Some(tolerance), ..Telling::default() }), expected);
     }
+    let draws = (1 << 24) + 1;
+    assert_eq!(
+        message(Telling { draws, ..Telling::default() }),
+        "--draws: must be at most 16777216, got 16777217"
+    );
     let mut config = config("label", Method::McDropout);
     config.members = 2;
     let mut how = file_prediction(2);

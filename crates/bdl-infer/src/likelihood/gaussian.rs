@@ -92,6 +92,9 @@ impl Gaussian {
     }
 
     /// The standard deviation of the noise under `params`, the likelihood's own parameters.
+    ///
+    /// # Panics
+    /// If it is learned and `params` is empty.
     #[must_use]
     pub fn sigma(&self, params: &[f32]) -> f64 {
         self.scale(params).sigma

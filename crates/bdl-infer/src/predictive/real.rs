@@ -57,7 +57,8 @@ impl<'a> RealMixture<'a> {
         self.units().apply(self.mean)
     }
 
-    /// `E_w[Var(y | w)]`: the mean of the passes' variances, which is the noise that more data would not remove.
+    /// `E_w[Var(y | w)]`: the mean of the passes' variances, which is the noise that more data would not remove. A
+    /// learned noise contains some of the spread of the passes too: `docs/math.md#learned-noise`.
     #[must_use]
     pub fn aleatoric_variance(&self) -> f64 {
         self.units().scale.powi(2) * self.aleatoric

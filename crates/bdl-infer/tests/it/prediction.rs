@@ -68,6 +68,13 @@ fn wrong_calls_are_named() {
     assert_eq!(message(&members, 0), "predict: samples must be >= 1, got 0");
     assert_eq!(message(&[], 5), "predict: members must be >= 1, got 0");
     assert_eq!(message(&[vec![0.0; 3]], 5), "network: parameters: expected 26, got 3");
+    assert_eq!(
+        message(&members, usize::MAX),
+        format!(
+            "predict: [members, samples, outputs] must be small enough to address, got [1, {}, 1]",
+            usize::MAX
+        )
+    );
     let predictor = Predictor::new(&bnn, &members, passes(5)).unwrap();
     let e = predictor.outputs(mat(&[0.0; 3], 3), 0, &Serial).unwrap_err().to_string();
     assert_eq!(e, "forward x: must be [1, 2], got [1, 3]");
