@@ -62,7 +62,7 @@ pub(crate) struct TrainArgs {
     /// Activation behind each hidden layer
     #[arg(long, value_parser = one_of(ACTIVATIONS, Activation::from_name), default_value = "relu", help_heading = "Network")]
     pub(crate) activation: Activation,
-    /// Probability that an input or hidden unit is dropped; mc-dropout [default: 0.05]
+    /// Probability that an input or hidden unit is dropped; mc-dropout [default: 0.02]
     #[arg(long, value_name = "P", value_parser = below_1, allow_negative_numbers = true, help_heading = "Network")]
     pub(crate) drop_prob: Option<f64>,
     /// Weights have prior N(0, 1/L²); deterministic and mc-dropout [default: 1]

@@ -68,7 +68,7 @@ pub enum Outputs {
 /// | `noise` | learned | | the likelihood of a real target |
 /// | `hidden` | 50 | each ≥ 1 | widths of the hidden layers |
 /// | `activation` | relu | | behind each hidden layer |
-/// | `drop_prob` | 0.05 | `[0, 1)` | of inputs and hidden units, mc-dropout only |
+/// | `drop_prob` | 0.02 | `[0, 1)` | of inputs and hidden units, mc-dropout only |
 /// | `length_scale` | 1 | > 0 | weights of deterministic and mc-dropout have prior N(0, 1/length_scale²) |
 /// | `prior` | N(0, 1/in_dim) | > 0 | of the weights of mean-field |
 #[derive(Clone, Debug, PartialEq)]
@@ -96,7 +96,7 @@ impl Default for Architecture {
             noise: Noise::Learned,
             hidden: vec![50],
             activation: Activation::Relu,
-            drop_prob: 0.05,
+            drop_prob: 0.02,
             length_scale: 1.0,
             prior: Prior::FanIn(1.0),
         }

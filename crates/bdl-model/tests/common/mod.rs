@@ -59,6 +59,7 @@ pub(crate) fn config(target: &str, method: Method) -> TrainConfig {
     let mut config = TrainConfig::for_target(target);
     config.architecture.method = method;
     config.architecture.hidden = vec![12];
+    config.architecture.drop_prob = 0.05;
     config.fit.epochs = 5;
     config.fit.lr = 1e-2;
     config
