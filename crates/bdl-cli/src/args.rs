@@ -66,7 +66,7 @@ pub(crate) struct ReadArgs {
 #[command(next_help_heading = "Running and printing")]
 pub(crate) struct RunArgs {
     /// Threads to work with; results do not depend on it [default: one for each core]
-    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    #[arg(long, value_name = "N", value_parser = threads)]
     pub(crate) threads: Option<usize>,
     /// How to print results
     #[arg(long, value_enum, default_value_t)]
@@ -95,7 +95,7 @@ pub(crate) struct PredictArgs {
     #[arg(long, value_name = "FILE")]
     pub(crate) out: Option<PathBuf>,
     /// Monte Carlo passes through each network
-    #[arg(long, value_name = "S", value_parser = at_least_one, default_value = "100", conflicts_with = "tolerance")]
+    #[arg(long, value_name = "S", value_parser = samples, default_value = "100", conflicts_with = "tolerance")]
     pub(crate) samples: usize,
     /// Double the passes from 32 until each row's Monte Carlo error is at most this
     #[arg(long, value_name = "EPS", value_parser = positive, allow_negative_numbers = true)]
@@ -134,7 +134,7 @@ pub(crate) struct EvaluateArgs {
     /// A CSV file with the model's columns and the target; - for standard input
     pub(crate) data: PathBuf,
     /// Monte Carlo passes through each network
-    #[arg(long, value_name = "S", value_parser = at_least_one, default_value = "100")]
+    #[arg(long, value_name = "S", value_parser = samples, default_value = "100")]
     pub(crate) samples: usize,
     /// Seed of the Monte Carlo noise and of the bootstrap
     #[arg(long, value_name = "N", default_value_t = 0)]
@@ -248,6 +248,16 @@ pub(crate) fn inside_0_1(text: &str) -> Result<f64, String> {
 /// A count that memory can hold, from 1.
 pub(crate) fn at_least_one(text: &str) -> Result<usize, String> {
     count_up_to(text, 1, 1_000_000_000)
+}
+
+/// Passes whose outputs memory can hold, and time too.
+fn samples(text: &str) -> Result<usize, String> {
+    count_up_to(text, 1, 1_000_000)
+}
+
+/// Threads that an operating system can start.
+fn threads(text: &str) -> Result<usize, String> {
+    count_up_to(text, 1, 1024)
 }
 
 fn draws(text: &str) -> Result<usize, String> {

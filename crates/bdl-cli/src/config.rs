@@ -3,6 +3,8 @@
 //! The file's flags are put in front of those of the command line, which win.
 
 use std::ffi::OsString;
+use std::fs::File;
+use std::io::Read;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -27,11 +29,23 @@ pub(crate) fn arguments(mut given: Vec<OsString>) -> Result<Arguments> {
     let Some(file) = value_of(&given[2..], "--config") else {
         return Ok(Arguments { all: given, config: None });
     };
-    let text = std::fs::read_to_string(Path::new(&file)).with_context(|| format!("--config: {file}"))?;
+    let text = read(Path::new(&file)).with_context(|| format!("--config: {file}"))?;
     let table: Table = text.parse().map_err(|e: toml::de::Error| parse_error(&file, &text, &e))?;
     let flags = flags(&file, &table, &given[2..])?;
     given.splice(2..2, flags.into_iter().map(OsString::from));
     Ok(Arguments { all: given, config: Some(file) })
+}
+
+/// More bytes are no configuration; a device may have no end.
+const MAX_BYTES: u64 = 1 << 20;
+
+fn read(file: &Path) -> Result<String> {
+    let mut text = String::new();
+    File::open(file)?.take(MAX_BYTES + 1).read_to_string(&mut text)?;
+    match text.len() as u64 > MAX_BYTES {
+        true => Err(anyhow::anyhow!("expected at most {MAX_BYTES} bytes, got more")),
+        false => Ok(text),
+    }
 }
 
 fn parse_error(file: &str, text: &str, e: &toml::de::Error) -> anyhow::Error {

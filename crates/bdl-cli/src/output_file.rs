@@ -1,5 +1,6 @@
 //! Output files: checked before the work starts, written beside their name and renamed at the end.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -31,8 +32,10 @@ impl OutputFile {
             }
             _ => {}
         }
-        let beside = beside(path)?;
-        let file = OpenOptions::new().write(true).create_new(true).open(&beside).map_err(fail)?;
+        let name = path
+            .file_name()
+            .ok_or_else(|| anyhow!("{}: expected the name of a file to write", path.display()))?;
+        let (file, beside) = create_beside(path, name).map_err(fail)?;
         Ok(Self { file, beside: Some(beside), path: path.to_owned() })
     }
 
@@ -65,15 +68,25 @@ impl Drop for OutputFile {
     }
 }
 
-/// A name beside `path` that nobody else uses at this time.
-fn beside(path: &Path) -> Result<PathBuf> {
-    let name = path
-        .file_name()
-        .ok_or_else(|| anyhow!("{}: expected the name of a file to write", path.display()))?;
-    let mut own = std::ffi::OsString::from(".");
-    own.push(name);
-    own.push(format!(".{}.partial", std::process::id()));
-    Ok(path.with_file_name(own))
+/// Files of earlier runs that are stepped over.
+const MAX_LEFT_BEHIND: u32 = 1000;
+
+/// A new file beside `path`. A run that was killed leaves its own behind, and in a container the next run has
+/// the same process number.
+fn create_beside(path: &Path, name: &OsStr) -> io::Result<(File, PathBuf)> {
+    let mut left_behind = 0;
+    loop {
+        let mut own = OsString::from(".");
+        own.push(name);
+        own.push(format!(".{}-{left_behind}.partial", std::process::id()));
+        let beside = path.with_file_name(own);
+        match OpenOptions::new().write(true).create_new(true).open(&beside) {
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists && left_behind < MAX_LEFT_BEHIND => {
+                left_behind += 1;
+            }
+            opened => return opened.map(|file| (file, beside)),
+        }
+    }
 }
 
 /// Fails now if `path` could not be written later. A file that stands there is not touched.
@@ -94,4 +107,23 @@ pub(crate) fn refuse_input(flag: &str, out: &Path, inputs: &[(&str, &Path)]) -> 
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_runs_that_were_killed_are_stepped_over() {
+        let dir = std::env::temp_dir().join(format!("bdl-left-behind-{}", std::process::id()));
+        fs::create_dir_all(&dir).unwrap();
+        let path = dir.join("p.csv");
+        let [first, second] = [(); 2].map(|()| OutputFile::create(&path).unwrap());
+        assert_ne!(first.beside, second.beside);
+        drop(first);
+        second.finish().unwrap();
+        let files: Vec<_> = fs::read_dir(&dir).unwrap().map(|file| file.unwrap().file_name()).collect();
+        assert_eq!(files, ["p.csv"]);
+        fs::remove_dir_all(&dir).unwrap();
+    }
 }

@@ -48,6 +48,8 @@ fn rows_and_cells_are_named() {
     train("x,y\n1,2.5\n2,1e999\n", &["row 2", "column \"y\"", "\"1e999\""]);
     train("x,y\n1,2.5\nNaN,3.5\n", &["row 2", "column \"x\"", "missing cells: 1 in \"x\"", "--missing drop"]);
     train("x,y\n1,2.5\n2,\n", &["row 2", "column \"y\"", "expected a value"]);
+    train("x,y\n1,\n2,\n", &["row 1", "column \"y\"", "expected a value of the target"]);
+    train(&",".repeat(100_000), &["expected a name for each of 100001 columns", "30 and 99971 more"]);
     train("x,y\n\"1,2.5\n2,3\n", &["row 1", "closing quote"]);
     train("x,x,y\n1,1,2.5\n", &["distinct column names", "\"x\""]);
     train("x,,y\n1,1,2.5\n", &["expected a name", "column 2"]);
@@ -85,6 +87,10 @@ fn numbers_out_of_range_are_wrong_calls() {
         ("--noise 0", ["--noise", "above 0"]),
         ("--members 1", ["--members", "from 2"]),
         ("--threads 0", ["--threads", "from 1"]),
+        ("--threads 1000000", ["--threads", "to 1024"]),
+        ("--hidden 65536,65536", ["--hidden", "at most 100000000 weights"]),
+        ("--noise 1e300", ["--noise", "within a factor of 1e12"]),
+        ("--noise 1e-300", ["--noise", "within a factor of 1e12"]),
         ("--patience 0", ["--patience", "from 1"]),
         ("--prior normal", ["--prior", "normal:SD"]),
         ("--schedule step:1", ["--schedule", "step:EVERY:FACTOR"]),
@@ -106,7 +112,9 @@ fn numbers_out_of_range_are_wrong_calls() {
         dir.bdl(&format!("predict m.bdl a.csv {flags}")).fails(2, &[flags.split([' ', '=']).next().unwrap()]);
     }
     dir.bdl("predict m.bdl a.csv --samples 3 --tolerance 0.1").fails(2, &["--samples", "--tolerance"]);
+    dir.bdl("predict m.bdl a.csv --samples 1000000000").fails(2, &["--samples", "to 1000000"]);
     dir.bdl("evaluate m.bdl a.csv --samples 0").fails(2, &["--samples"]);
+    dir.bdl("evaluate m.bdl a.csv --samples 1000000000").fails(2, &["--samples", "to 1000000"]);
     assert_eq!(dir.bdl("").code, 2);
     assert_eq!(dir.bdl("trian").code, 2);
 }
@@ -134,6 +142,28 @@ fn flags_that_contradict_each_other_are_wrong_calls() {
         train_fails(&numbers(20), &format!("--target y {flags}"), 2, &words);
     }
     train_fails(&classes(20, 2), "--target kind --noise 1", 2, &["--noise", "the target is text"]);
+}
+
+#[test]
+fn an_interval_whose_ends_would_be_infinite_is_refused() {
+    let dir = model();
+    dir.bdl("predict m.bdl a.csv --interval 0.9999999999999999")
+        .fails(2, &["--interval", "less than 1", "0.9999999999999999"]);
+    let out = dir.bdl("predict m.bdl a.csv --interval 0.999999999999999").ok();
+    assert!(!out.contains("inf") && !out.contains("NaN"), "{out}");
+}
+
+#[test]
+fn files_without_an_end_are_not_read_to_it() {
+    if !std::path::Path::new("/dev/zero").exists() {
+        return;
+    }
+    let dir = Dir::new().with("a.csv", numbers(20));
+    dir.bdl("inspect /dev/zero").fails(1, &["/dev/zero", "is not a bdl model"]);
+    dir.bdl("train /dev/zero --target y --out m.bdl").fails(1, &["/dev/zero", "at most 16777216 bytes"]);
+    dir.bdl("train a.csv --target y --out m.bdl --config /dev/zero")
+        .fails(1, &["--config: /dev/zero", "at most 1048576 bytes"]);
+    assert_eq!(dir.files(), ["a.csv"]);
 }
 
 #[test]

@@ -122,6 +122,7 @@ impl Architecture {
             width = hidden;
         }
         self.push_dense(&mut layers, width, likelihood.outputs())?;
+        check_size(in_dim, &self.hidden, likelihood.outputs())?;
         Ok(Bnn::new(Plan::new(layers)?, likelihood)?)
     }
 
@@ -148,17 +149,40 @@ impl Architecture {
                 Box::new(Gaussian::new(NoiseSd::Learned { init: INIT_NOISE })?)
             }
             (Outputs::Real, Noise::Fixed(sd)) => {
-                let sd = check_noise(sd)? / target_sd;
-                Box::new(Gaussian::new(NoiseSd::Fixed(sd))?)
+                Box::new(Gaussian::new(NoiseSd::Fixed(check_noise(sd, target_sd)?))?)
             }
             (Outputs::Real, Noise::Heteroscedastic) => Box::new(Heteroscedastic::new()),
         })
     }
 }
 
-fn check_noise(sd: f64) -> Result<f64, Error> {
-    match sd.is_finite() && sd > 0.0 {
-        true => Ok(sd),
-        false => Err(Error::Argument { what: "--noise", expected: "finite and > 0", got: sd.to_string() }),
+/// The noise in standard deviations of the target; far beyond 1 its square is no number to work with.
+fn check_noise(sd: f64, target_sd: f64) -> Result<f64, Error> {
+    let refuse = |expected, got| Err(Error::Argument { what: "--noise", expected, got });
+    match sd / target_sd {
+        _ if !(sd.is_finite() && sd > 0.0) => refuse("finite and > 0", sd.to_string()),
+        relative if (1e-12..=1e12).contains(&relative) => Ok(relative),
+        _ => refuse(
+            "within a factor of 1e12 of the target's standard deviation",
+            format!("{sd:e} where that is {target_sd:e}"),
+        ),
+    }
+}
+
+/// The most weights of a network: training takes about 30 bytes for each, mean-field twice that.
+const MAX_WEIGHTS: usize = 100_000_000;
+
+/// Refuses a network that memory cannot hold, before it is asked for.
+fn check_size(in_dim: usize, hidden: &[usize], outputs: usize) -> Result<(), Error> {
+    let widths = std::iter::once(in_dim).chain(hidden.iter().copied()).chain([outputs]);
+    let widths: Vec<usize> = widths.collect();
+    let layer = |pair: &[usize]| pair[0].saturating_add(1).saturating_mul(pair[1]);
+    match widths.windows(2).map(layer).fold(0, usize::saturating_add) {
+        0..=MAX_WEIGHTS => Ok(()),
+        got => Err(Error::Argument {
+            what: "--hidden",
+            expected: "widths that make at most 100000000 weights",
+            got: format!("{got}, with {in_dim} inputs"),
+        }),
     }
 }

@@ -1,5 +1,7 @@
 //! The trained model: what a file holds and a service loads.
 
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::Path;
 
 use bdl_infer::{
@@ -191,7 +193,7 @@ impl Model {
         if path.is_dir() {
             return Err(Error::Directory { file: path.display().to_string().into() });
         }
-        let bytes = std::fs::read(path).map_err(|source| Error::read(path, source))?;
+        let bytes = read_file(path).map_err(|source| Error::read(path, source))?;
         Self::from_bytes_with(&bytes, kinds)
             .map_err(|e| Error::Model { file: path.display().to_string().into(), source: Box::new(e) })
     }
@@ -210,6 +212,20 @@ pub struct LayerSummary {
     pub parameters: usize,
     /// What it learned.
     pub report: LayerReport,
+}
+
+/// The bytes that every model file begins with, as `bdl_layers::Container` writes them.
+const MAGIC: [u8; 8] = *b"\x89BDL\r\n\x1a\n";
+
+/// The bytes of a model file; of any other only the first, since a device may have no end.
+fn read_file(path: &Path) -> io::Result<Vec<u8>> {
+    let mut file = File::open(path)?;
+    let mut bytes = Vec::new();
+    file.by_ref().take(64).read_to_end(&mut bytes)?;
+    if bytes.starts_with(&MAGIC) {
+        file.read_to_end(&mut bytes)?;
+    }
+    Ok(bytes)
 }
 
 /// Whether the network takes the encoded rows and puts out what the target asks for.

@@ -30,15 +30,19 @@ impl fmt::Display for Listed<'_> {
     }
 }
 
-/// Numbers with commas.
+/// Numbers with commas, at most the first few.
 pub(crate) struct Numbers<'a>(pub(crate) &'a [usize]);
 
 impl fmt::Display for Numbers<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, number) in self.0.iter().enumerate() {
+        let shown = self.0.len().min(LISTED);
+        for (i, number) in self.0[..shown].iter().enumerate() {
             write!(f, "{}{number}", if i == 0 { "" } else { ", " })?;
         }
-        Ok(())
+        match self.0.len() - shown {
+            0 => Ok(()),
+            more => write!(f, " and {more} more"),
+        }
     }
 }
 
@@ -144,6 +148,7 @@ mod tests {
     fn long_lists_and_cells_are_cut() {
         let names: Vec<String> = (0..40).map(|i| i.to_string()).collect();
         assert!(Listed(&names, 40).to_string().ends_with("\"29\" and 10 more"));
+        assert!(Numbers(&(1..=40).collect::<Vec<_>>()).to_string().ends_with("29, 30 and 10 more"));
         assert_eq!(excerpt(&"ä".repeat(100)).chars().count(), 61);
     }
 }

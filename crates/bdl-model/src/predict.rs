@@ -101,12 +101,9 @@ impl Telling {
     /// # Errors
     /// [`Error::Argument`] naming the field.
     pub fn check(&self) -> Result<(), Error> {
-        check(
-            "--interval",
-            "greater than 0 and less than 1",
-            self.level,
-            self.level > 0.0 && self.level < 1.0,
-        )?;
+        // Half of what is left outside must be a number, too.
+        let fits = self.level > 0.0 && 0.5 + 0.5 * self.level < 1.0;
+        check("--interval", "greater than 0 and less than 1", self.level, fits)?;
         check("--draws", "at most 16777216", self.draws as f64, self.draws <= MAX_DRAWS)?;
         self.tolerance.map_or(Ok(()), |t| check("--tolerance", "finite and > 0", t, t.is_finite() && t > 0.0))
     }

@@ -1,5 +1,7 @@
 //! What a model knows of its data: columns, levels, means and standard deviations.
 
+use std::collections::{HashMap, HashSet};
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -134,7 +136,8 @@ impl Schema {
     ///
     /// If features are missing; all of them are named. `file` is for the message.
     pub fn match_header(&self, file: &str, header: &[String]) -> Result<ColumnMap, Error> {
-        let find = |name: &String| header.iter().position(|column| column == name);
+        let positions: HashMap<&String, usize> = header.iter().zip(0..).collect();
+        let find = |name: &String| positions.get(name).copied();
         let found: Vec<Option<usize>> = self.features.iter().map(|feature| find(&feature.name)).collect();
         let features: Vec<usize> = found.iter().copied().flatten().collect();
         if features.len() < found.len() {
@@ -143,7 +146,8 @@ impl Schema {
             return Err(Error::MissingColumns { file: file.into(), columns });
         }
         let target = find(&self.target.name);
-        let ignored = (0..header.len()).filter(|c| !features.contains(c) && Some(*c) != target).collect();
+        let known: HashSet<usize> = features.iter().copied().chain(target).collect();
+        let ignored = (0..header.len()).filter(|c| !known.contains(c)).collect();
         Ok(ColumnMap { features, target, ignored })
     }
 

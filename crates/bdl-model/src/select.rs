@@ -127,7 +127,11 @@ impl Selection {
             return Err(Error::NoFeatures { file: table.shared_file(), target: options.target.clone() });
         }
         let kinds = kinds(table, &features, &categorical)?;
-        let task = task(table, target, options.task, categorical.contains(&target))?;
+        let task = task(table, target, options.task, categorical.contains(&target)).map_err(|e| match e {
+            // Its advice to ignore the column would not do.
+            Error::EmptyColumn { .. } => missing_target(table, 0, target),
+            other => other,
+        })?;
         let rows = rows(table, &features, target, options.missing)?;
 
         let with_levels = |(&index, &kind): (&usize, &ColumnKind)| match kind {

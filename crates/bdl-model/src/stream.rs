@@ -1,5 +1,6 @@
 //! Predicting a whole file, chunk by chunk, in constant memory.
 
+use std::collections::HashSet;
 use std::io::Write;
 
 use bdl_infer::Passes;
@@ -234,9 +235,10 @@ pub fn write_csv_row<W: Write>(
 
 /// A kept column must not have the name of another that is written.
 fn check_distinct(columns: &[String]) -> Result<(), Error> {
-    let twice = |(i, name): (usize, &String)| columns[..i].contains(name).then(|| format!("{name:?}"));
-    match columns.iter().enumerate().find_map(twice) {
-        Some(got) => {
+    let mut seen = HashSet::with_capacity(columns.len());
+    match columns.iter().find(|name| !seen.insert(*name)) {
+        Some(name) => {
+            let got = format!("{name:?}");
             Err(Error::Argument { what: "--keep", expected: "names that no other output column has", got })
         }
         None => Ok(()),

@@ -277,6 +277,10 @@ fn absurd_settings_of_training_are_named() {
         message(&|c| c.architecture.noise = bdl_model::Noise::Fixed(-1.0)),
         "--noise: must be finite and > 0, got -1"
     );
+    let noise = message(&|c| c.architecture.noise = bdl_model::Noise::Fixed(1e300));
+    assert!(noise.starts_with("--noise: must be within a factor of 1e12 of the target's"), "{noise}");
+    let hidden = message(&|c| c.architecture.hidden = vec![65_536; 2]);
+    assert!(hidden.starts_with("--hidden: must be widths that make at most 100000000 weights"), "{hidden}");
     assert_eq!(
         message(&|c| c.architecture.length_scale = -1.0),
         "dense: length_scale must be finite and > 0, got -1"
