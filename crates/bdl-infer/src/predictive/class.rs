@@ -2,12 +2,13 @@
 
 use bdl_dist::NoiseRng;
 
-use super::{MixtureScratch, Predictive, logsumexp, mcse};
+use super::{MixtureScratch, Predictive, ln_mean_mcse, logsumexp, mcse};
 use crate::{ClassLikelihood, Error};
 
 /// The predictive distribution of a class in one row: the mean of the passes' probabilities, and how they differ.
 ///
-/// Entropies are in nats, `0·ln 0 = 0`. With one pass (S = 1) the mutual information is 0 and its error `None`.
+/// Entropies are in nats, `0·ln 0 = 0`. With one pass (S = 1) the mutual information is 0 and every
+/// error `None`.
 #[derive(Clone, Copy, Debug)]
 pub struct ClassMixture<'a> {
     samples: usize,
@@ -49,6 +50,20 @@ impl<'a> ClassMixture<'a> {
         self.probs
     }
 
+    /// Monte Carlo standard error of each of [`probs`](Self::probs); `None` if S = 1.
+    ///
+    /// ```text
+    /// sd_s(P_s(class))/√S;   of an ensemble: of the members' means, by √members
+    /// ```
+    /// `docs/math.md#mcse`.
+    #[must_use]
+    pub fn probs_mcse(&self) -> Option<impl Iterator<Item = f64>> {
+        let of_class = |c: usize| {
+            mcse(self.pass_probs.chunks_exact(self.classes()).map(|p| p[c]), self.samples, self.members)
+        };
+        (self.samples > 1).then(|| (0..self.classes()).filter_map(of_class))
+    }
+
     /// The most probable class, the lowest of equals.
     #[must_use]
     pub fn label(&self) -> u32 {
@@ -63,11 +78,39 @@ impl<'a> ClassMixture<'a> {
         -self.probs.iter().map(|&p| p_ln(p, p.ln())).sum::<f64>()
     }
 
+    /// Monte Carlo standard error of [`predictive_entropy`](Self::predictive_entropy); `None` if S = 1.
+    ///
+    /// ```text
+    /// sd_s(−Σ_c p_sc·ln p̄_c)/√S;   of an ensemble: of the members' means, by √members
+    /// ```
+    /// The delta method. Where all classes are equally probable the entropy is at its top, the first order vanishes and
+    /// the formula says 0: `docs/math.md#mcse`.
+    #[must_use]
+    pub fn predictive_entropy_mcse(&self) -> Option<f64> {
+        let cross = |pass: &[f64]| -pass.iter().zip(self.probs).map(|(&p, q)| p_ln(p, q.ln())).sum::<f64>();
+        mcse(self.pass_probs.chunks_exact(self.classes()).map(cross), self.samples, self.members)
+    }
+
     /// `E[H p]`, the mean of the passes' entropies: aleatoric uncertainty.
     #[must_use]
     pub fn expected_entropy(&self) -> f64 {
         -self.pass_probs.iter().zip(self.ln_probs).map(|(&p, &ln_p)| p_ln(p, ln_p)).sum::<f64>()
             / self.samples as f64
+    }
+
+    /// Monte Carlo standard error of [`expected_entropy`](Self::expected_entropy); `None` if S = 1.
+    ///
+    /// ```text
+    /// sd_s(H[p_s])/√S;   of an ensemble: of the members' means, by √members
+    /// ```
+    /// `docs/math.md#mcse`.
+    #[must_use]
+    pub fn expected_entropy_mcse(&self) -> Option<f64> {
+        let classes = self.classes();
+        let passes = self.pass_probs.chunks_exact(classes).zip(self.ln_probs.chunks_exact(classes));
+        let entropies =
+            passes.map(|(p, ln_p)| -p.iter().zip(ln_p).map(|(&p, &ln_p)| p_ln(p, ln_p)).sum::<f64>());
+        mcse(entropies, self.samples, self.members)
     }
 
     /// `H[E p] − E[H p]`: epistemic uncertainty, the information that the class has about the weights.
@@ -110,6 +153,20 @@ impl<'a> ClassMixture<'a> {
         }
         let terms = self.ln_probs.chunks_exact(self.classes()).map(|pass| pass[class]);
         Ok(logsumexp(terms) - (self.samples as f64).ln())
+    }
+
+    /// Monte Carlo standard error of [`ln_density`](Self::ln_density); `None` if S = 1, if there is no such class or if its
+    /// log probability is −∞.
+    ///
+    /// ```text
+    /// sd_s(P_s(class)/P(class))/√S;   of an ensemble: of the members' means, by √members
+    /// ```
+    /// The delta method, finite where P underflows: `docs/math.md#mcse`.
+    #[must_use]
+    pub fn ln_density_mcse(&self, class: u32) -> Option<f64> {
+        let class = class as usize;
+        let ln_probs = self.ln_probs.chunks_exact(self.classes()).map(|pass| pass[class]);
+        if class < self.classes() { ln_mean_mcse(ln_probs, self.samples, self.members) } else { None }
     }
 
     /// Independent draws of the class given the passes: draw i is from pass `i % S`.

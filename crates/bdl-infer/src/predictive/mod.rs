@@ -3,6 +3,7 @@
 mod class;
 mod quantile;
 mod real;
+mod real_mcse;
 #[cfg(test)]
 mod tests;
 
@@ -318,6 +319,17 @@ fn mcse(values: impl Iterator<Item = f64>, samples: usize, members: usize) -> Op
         }
     }
     Some((m2 / (count - 1.0) / count).sqrt())
+}
+
+/// Monte Carlo standard error of `ln((1/S) Σ_s p_s)` from the `ln p_s`; `None` also where all `p_s` are 0.
+///
+/// ```text
+/// sd(p_s/p̄)/√S;   of an ensemble: of the members' means, by √members
+/// ```
+/// The delta method: `d ln p̄ = dp̄/p̄`. The ratios are at most S, whatever underflows: `docs/math.md#mcse`.
+fn ln_mean_mcse(ln_values: impl Iterator<Item = f64> + Clone, samples: usize, members: usize) -> Option<f64> {
+    let ln_mean = logsumexp(ln_values.clone()) - (samples as f64).ln();
+    mcse(ln_values.map(|v| (v - ln_mean).exp()), samples, members).filter(|_| ln_mean.is_finite())
 }
 
 /// `ln Σ e^v` over values that are seen once, shifted by the largest so far; −∞ for none.

@@ -14,18 +14,18 @@ use crate::{Error, RealLikelihood};
 ///
 /// A mixture of Gaussians is not the Gaussian with the mean of the parameters: densities, quantiles and intervals are those
 /// of the mixture. With one pass (S = 1) it is that pass's distribution: the epistemic variance is 0 and
-/// [`mean_mcse`](Self::mean_mcse) is `None`.
+/// [`mean_mcse`](Self::mean_mcse), like every other error, is `None`.
 #[derive(Clone, Copy, Debug)]
 pub struct RealMixture<'a> {
-    predictive: &'a Predictive<'a>,
-    likelihood: &'a dyn RealLikelihood,
+    pub(super) predictive: &'a Predictive<'a>,
+    pub(super) likelihood: &'a dyn RealLikelihood,
     row: usize,
     /// Of each pass, in the units of the likelihood.
     pub(super) means: &'a [f64],
     pub(super) sds: &'a [f64],
-    mean: f64,
-    aleatoric: f64,
-    epistemic: f64,
+    pub(super) mean: f64,
+    pub(super) aleatoric: f64,
+    pub(super) epistemic: f64,
 }
 
 impl<'a> RealMixture<'a> {
@@ -47,7 +47,7 @@ impl<'a> RealMixture<'a> {
         Self { predictive, likelihood, row, means, sds, mean, aleatoric, epistemic }
     }
 
-    fn units(&self) -> Units {
+    pub(super) fn units(&self) -> Units {
         self.predictive.units
     }
 
@@ -182,7 +182,7 @@ impl<'a> RealMixture<'a> {
         self.likelihood.is_gaussian() && self.sds[s] > 0.0
     }
 
-    fn component_ln_density(&self, s: usize, y: f64) -> f64 {
+    pub(super) fn component_ln_density(&self, s: usize, y: f64) -> f64 {
         if self.is_plain_gaussian(s) {
             let z = (y - self.means[s]) / self.sds[s];
             return -0.5 * z * z - self.sds[s].ln() - 0.5 * TAU.ln();
@@ -191,7 +191,7 @@ impl<'a> RealMixture<'a> {
         self.likelihood.ln_density(params, out_row, y)
     }
 
-    fn component_mass(&self, s: usize, y: f64, tail: Tail) -> f64 {
+    pub(super) fn component_mass(&self, s: usize, y: f64, tail: Tail) -> f64 {
         if self.is_plain_gaussian(s) {
             return norm_cdf(tail.sign() * (y - self.means[s]) / self.sds[s]);
         }
@@ -216,7 +216,7 @@ impl Mixture for RealMixture<'_> {
 }
 
 /// `∫ f` over `[a, b]`: Gauss–Legendre with 4 nodes on each of 64 equal panels.
-fn quadrature(a: f64, b: f64, f: impl Fn(f64) -> f64) -> f64 {
+pub(super) fn quadrature(a: f64, b: f64, mut f: impl FnMut(f64) -> f64) -> f64 {
     const PANELS: u32 = 64;
     const NODES: [(f64, f64); 2] = [
         (0.339_981_043_584_856_26, 0.652_145_154_862_546_1),
