@@ -1,4 +1,4 @@
-//! `golden`: the value-stability tests; `--bless` makes them rewrite the values they compare with.
+//! `golden`: the value-stability tests; `--bless` makes those that compare with a file rewrite it.
 //!
 //! Values that change break a promise to users: CHANGELOG.md lists every such change.
 
@@ -24,7 +24,9 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     }
     run_program(&mut test)?;
     if bless {
-        eprintln!("blessed: read `git diff`, and list what changed in CHANGELOG.md as value-breaking");
+        eprintln!(
+            "files rewritten (values within tests are edited by hand): read `git diff`, and list what changed in CHANGELOG.md as value-breaking"
+        );
     }
     RAN
 }

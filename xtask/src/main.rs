@@ -61,7 +61,7 @@ const COMMANDS: &[Command] = &[
     command(
         "golden",
         "[--bless]",
-        "value-stability tests; --bless rewrites the committed values",
+        "value-stability tests; --bless rewrites the committed files",
         golden::run,
     ),
     command("ci", "", "all of the above but golden, with a time per step", ci::run),
