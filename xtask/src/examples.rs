@@ -12,7 +12,7 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     no_args(args)?;
     for krate in project::crates()? {
         for example in names(&krate.dir.join("examples"))? {
-            run_program(&mut cargo(["run", "--release", "-p", &krate.name, "--example", &example]))?;
+            run_program(&mut cargo(["run", "-p", &krate.name, "--example", &example]))?;
         }
     }
     let alone = project::root().join("examples");
@@ -31,10 +31,10 @@ fn stand_alone(dir: &Path) -> Outcome {
     let run_there = |args: &[&str]| {
         run_program(cargo(args).current_dir(dir).env("CARGO_TARGET_DIR", project::target_dir()))
     };
-    run_there(&["test", "--release", "--workspace"])?;
+    run_there(&["test", "--workspace"])?;
     for package in project::subdirs(dir)?.iter().map(|d| d.as_path()).chain([dir]) {
         if let Some(name) = program(package)? {
-            run_there(&["run", "--release", "-p", &name])?;
+            run_there(&["run", "-p", &name])?;
         }
     }
     RAN

@@ -1,8 +1,8 @@
 //! Monte Carlo standard errors of the answers about a number: `docs/math.md#mcse`.
 
-use std::f64::consts::TAU;
+use std::f64::consts::FRAC_1_SQRT_2;
 
-use bdl_tensor::special::norm_cdf;
+use bdl_tensor::special::{erf, norm_pdf};
 
 use super::quantile::{Mixture, Tail, solve};
 use super::real::quadrature;
@@ -25,7 +25,7 @@ impl RealMixture<'_> {
     /// ```
     /// The standard error of a sample variance with the sample's moments, m4 being too small for few passes. Of an
     /// ensemble, `(mean_s − mean)²` is averaged within the members before it is squared and S is their number; where the
-    /// members hardly differ this is too large, by at most `√2·epistemic_variance/members`.
+    /// members hardly differ this is too large, by at most `√(2/(members·(members − 1)))·epistemic_variance`.
     #[must_use]
     pub fn epistemic_variance_mcse(&self) -> Option<f64> {
         let (samples, members) = (self.means.len(), self.predictive.members());
@@ -36,7 +36,7 @@ impl RealMixture<'_> {
             / groups as f64;
         let n = groups as f64;
         let variance = (m4 - (n - 3.0) / (n - 1.0) * self.epistemic.powi(2)) / n;
-        (groups > 1).then(|| self.units().scale().powi(2) * variance.max(0.0).sqrt())
+        (groups > 1).then(|| self.units().scale().powi(2) * variance.sqrt())
     }
 
     /// Monte Carlo standard error of [`predictive_variance`](Self::predictive_variance); `None` if S = 1.
@@ -144,12 +144,12 @@ impl RealMixture<'_> {
     }
 }
 
-/// `E|N(mean, variance)| = 2σ φ(mean/σ) + mean·(2Φ(mean/σ) − 1)`, `|mean|` for variance 0.
+/// `E|N(mean, variance)| = 2σ φ(mean/σ) + mean·erf(mean/(σ√2))`, `|mean|` for variance 0.
 fn mean_abs_normal(mean: f64, variance: f64) -> f64 {
     let sd = variance.sqrt();
     if sd == 0.0 {
         return mean.abs();
     }
     let z = mean / sd;
-    2.0 * sd * (-0.5 * z * z).exp() / TAU.sqrt() + mean * (2.0 * norm_cdf(z) - 1.0)
+    2.0 * sd * norm_pdf(z) + mean * erf(z * FRAC_1_SQRT_2)
 }

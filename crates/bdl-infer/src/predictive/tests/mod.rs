@@ -1,6 +1,7 @@
 //! Tests of the predictive distribution.
 
 mod classes;
+mod errors;
 mod numbers;
 mod solver;
 
