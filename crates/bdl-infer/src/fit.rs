@@ -316,13 +316,14 @@ impl<'a> Run<'a> {
         let batches = n_train.div_ceil(self.config.batch);
         self.order.iter_mut().enumerate().for_each(|(i, o)| *o = i);
         self.shuffle.rng(self.epoch as u64).shuffle(&mut self.order);
+        let elbo = Elbo::new(n_train)?;
         let (mut nll_sum, mut kl, mut kl_weight, mut lr) = (0.0, 0.0, 0.0, 0.0);
         let epoch = self.epoch + 1;
         for b in 0..batches {
             let at = self.epoch as f64 + b as f64 / batches as f64;
             lr = self.config.lr * self.config.schedule.multiplier(at, self.config.epochs);
             kl_weight = self.config.kl_weight * self.config.kl_warmup.weight(at);
-            let elbo = Elbo::new(n_train)?.with_kl_weight(kl_weight)?;
+            let elbo = elbo.with_kl_weight(kl_weight)?;
             let terms = self.step(params, &elbo, batch_rows(b, batches, n_train), lr)?;
             nll_sum += terms.nll_sum;
             kl = terms.kl;

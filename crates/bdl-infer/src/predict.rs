@@ -1,6 +1,6 @@
 //! Monte Carlo prediction: S passes over rows, in parallel.
 
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
 use bdl_dist::{Noise, Purpose};
 use bdl_layers::{Estimator, Pass, Scope, Workspace};
@@ -112,10 +112,10 @@ impl<'a> Predictor<'a> {
             let (sample, from) = (task / shards, task % shards * shard);
             let rows = x.rows_in(from..(from + shard).min(x.rows()));
             if let Err(e) = self.one_pass(sample, rows, first_row + from as u64, chunk) {
-                fault.lock().unwrap_or_else(std::sync::PoisonError::into_inner).get_or_insert(e);
+                fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
             }
         });
-        match fault.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        match fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
             Some(e) => Err(e),
             None => Ok(()),
         }
@@ -132,7 +132,7 @@ impl<'a> Predictor<'a> {
         let pass = Pass::predict(&self.noises[member], index as u64, scope, estimator).starting_at(first_row);
         let network = &self.members[member][self.bnn.network()];
         let mut out = MatMut::new(out, x.rows(), self.bnn.plan().out_dim())?;
-        let spares = || self.workspaces.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let spares = || self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
         let mut ws = spares().pop().unwrap_or_default();
         let done = self.bnn.plan().forward(network, x, &pass, &mut ws, &mut out);
         spares().push(ws);

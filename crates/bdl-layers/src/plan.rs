@@ -46,6 +46,28 @@ struct Placed {
     masked_by: Option<usize>,
 }
 
+impl Placed {
+    fn context<'a>(
+        &self,
+        index: usize,
+        pass: &'a Pass<'a>,
+        params: &'a [f32],
+        floats: &'a mut [f32],
+        words: &'a mut [u64],
+    ) -> Context<'a> {
+        Context { pass, params: &params[self.start..self.end], floats, words, layer: index }
+    }
+
+    /// The layer's input in training: x for the first, else the output in front, which ends the tape `before`.
+    fn input<'a>(&self, index: usize, x: Mat<'a>, before: &'a [f32]) -> Result<Mat<'a>, Error> {
+        if index == 0 {
+            return Ok(x);
+        }
+        let (rows, width) = (x.rows(), self.layer.in_dim());
+        Ok(Mat::new(&before[before.len() - rows * width..], rows, width)?)
+    }
+}
+
 impl Plan {
     /// Checks that each layer takes what the one in front gives, and places the parameters.
     ///
@@ -144,13 +166,8 @@ impl Plan {
         let last = self.layers.len() - 1;
         for (index, l) in self.layers.iter().enumerate() {
             let scratch = l.layer.scratch(x.rows(), pass);
-            let mut ctx = Context {
-                pass,
-                params: &params[l.start..l.end],
-                floats: &mut floats[..scratch.floats],
-                words: &mut words[..scratch.words],
-                layer: index,
-            };
+            let (floats, words) = (&mut floats[..scratch.floats], &mut words[..scratch.words]);
+            let mut ctx = l.context(index, pass, params, floats, words);
             let (rows, width) = (x.rows(), l.layer.in_dim());
             let input = if index == 0 { x } else { Mat::new(&front[..rows * width], rows, width)? };
             if index == last {
@@ -180,17 +197,12 @@ impl Plan {
         let (mut act, mut float, mut word) = (0, 0, 0);
         for (index, l) in self.layers.iter().enumerate() {
             let scratch = l.layer.scratch(rows, pass);
-            let mut ctx = Context {
-                pass,
-                params: &params[l.start..l.end],
-                floats: &mut ws.floats[float..float + scratch.floats],
-                words: &mut ws.words[word..word + scratch.words],
-                layer: index,
-            };
-            let (width_in, width) = (l.layer.in_dim(), l.layer.out_dim());
+            let floats = &mut ws.floats[float..float + scratch.floats];
+            let words = &mut ws.words[word..word + scratch.words];
+            let mut ctx = l.context(index, pass, params, floats, words);
+            let width = l.layer.out_dim();
             let (before, after) = ws.acts.split_at_mut(act);
-            let input =
-                if index == 0 { x } else { Mat::new(&before[act - rows * width_in..], rows, width_in)? };
+            let input = l.input(index, x, before)?;
             l.layer.forward(&mut ctx, input, &mut MatMut::new(&mut after[..rows * width], rows, width)?)?;
             act += rows * width;
             float += scratch.floats;
@@ -227,20 +239,14 @@ impl Plan {
             act -= rows * width;
             float -= scratch.floats;
             word -= scratch.words;
-            let mut ctx = Context {
-                pass,
-                params: &params[l.start..l.end],
-                floats: &mut floats[float..float + scratch.floats],
-                words: &mut words[word..word + scratch.words],
-                layer: index,
-            };
+            let floats = &mut floats[float..float + scratch.floats];
+            let words = &mut words[word..word + scratch.words];
+            let mut ctx = l.context(index, pass, params, floats, words);
             let (before, after) = acts.split_at(act);
-            let input =
-                if index == 0 { x } else { Mat::new(&before[act - rows * width_in..], rows, width_in)? };
             // Whoever stands in front has something to learn only if there are parameters there.
             let wanted = l.start > 0;
             let io = Backward {
-                x: input,
+                x: l.input(index, x, before)?,
                 y: Mat::new(&after[..rows * width], rows, width)?,
                 dy: Mat::new(&dy[..rows * width], rows, width)?,
                 dx: wanted.then(|| MatMut::new(&mut dx[..rows * width_in], rows, width_in)).transpose()?,
