@@ -396,7 +396,7 @@ impl<'a> Run<'a> {
 
     /// Minus the mean log predictive density of the validation rows, nats.
     fn valid_nll(&self, params: &[f32], valid: Data<'_>) -> Result<f64, Error> {
-        let members = [params.to_vec()];
+        let members = [params];
         let passes = Passes {
             samples: self.config.valid_samples,
             scope: Scope::Pass,

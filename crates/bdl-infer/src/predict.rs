@@ -1,10 +1,11 @@
 //! Monte Carlo prediction: S passes over rows, in parallel.
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use bdl_dist::{Noise, Purpose};
-use bdl_layers::{Estimator, Pass, Scope, Workspace};
-use bdl_tensor::{Mat, MatMut, Pool};
+use bdl_layers::{Estimator, MonteCarlo, PassRows, Scope, Workspace};
+use bdl_tensor::{Mat, Pool, Serial};
 
 use crate::error::{check_arg, check_len, check_size};
 use crate::{Bnn, Error, Predictive};
@@ -35,8 +36,11 @@ impl Default for Passes {
     }
 }
 
-/// Rows that one task of a network without noise takes.
-const SHARD: usize = 256;
+/// Multiply-adds from which a prediction is worth sharing out to threads: some 30 µs of one core.
+const SPLIT_FROM: usize = 1 << 17;
+
+/// Floats that rows may share between passes: 16 MiB at a time.
+const SHARED_FLOATS: usize = 1 << 22;
 
 /// Predicts with one network, or with an ensemble of the same plan.
 ///
@@ -46,12 +50,13 @@ const SHARD: usize = 256;
 #[derive(Debug)]
 pub struct Predictor<'a> {
     bnn: &'a Bnn,
-    members: &'a [Vec<f32>],
     passes: Passes,
-    noises: Vec<Noise>,
+    /// The passes of each member.
+    members: Vec<MonteCarlo<'a>>,
     /// Each member's parameters of the likelihood.
     noise_params: Vec<&'a [f32]>,
     workspaces: Mutex<Vec<Workspace>>,
+    shared: Mutex<Vec<Vec<f32>>>,
 }
 
 impl<'a> Predictor<'a> {
@@ -60,17 +65,25 @@ impl<'a> Predictor<'a> {
     /// # Errors
     /// [`Error::Argument`] without a member, with `samples` 0, or with more of them than have an address;
     /// [`Error::Length`] for a vector of another length.
-    pub fn new(bnn: &'a Bnn, members: &'a [Vec<f32>], passes: Passes) -> Result<Self, Error> {
+    pub fn new<P: AsRef<[f32]>>(bnn: &'a Bnn, members: &'a [P], passes: Passes) -> Result<Self, Error> {
         check_arg("predict: samples", ">= 1", passes.samples as f64, passes.samples >= 1)?;
         check_arg("predict: members", ">= 1", members.len() as f64, !members.is_empty())?;
-        members.iter().try_for_each(|params| bnn.check_params(params))?;
+        members.iter().try_for_each(|params| bnn.check_params(params.as_ref()))?;
         let samples = if bnn.plan().is_random() { passes.samples } else { 1 };
         check_size("predict: [members, samples, outputs]", [members.len(), samples, bnn.plan().out_dim()])?;
-        let noises =
-            (0..members.len() as u64).map(|m| Noise::in_lane(passes.seed, Purpose::Predict, m)).collect();
-        let noise_params = members.iter().map(|params| &params[bnn.noise()]).collect();
-        let passes = Passes { samples, ..passes };
-        Ok(Self { bnn, members, passes, noises, noise_params, workspaces: Mutex::default() })
+        let prepare = |(lane, params): (u64, &'a P)| {
+            let noise = Noise::in_lane(passes.seed, Purpose::Predict, lane);
+            let network = &params.as_ref()[bnn.network()];
+            MonteCarlo::new(bnn.plan(), network, noise, passes.scope, passes.estimator)
+        };
+        Ok(Self {
+            bnn,
+            passes: Passes { samples, ..passes },
+            members: (0..).zip(members).map(prepare).collect::<Result<_, _>>()?,
+            noise_params: members.iter().map(|params| &params.as_ref()[bnn.noise()]).collect(),
+            workspaces: Mutex::default(),
+            shared: Mutex::default(),
+        })
     }
 
     /// S, the number of passes over all members.
@@ -100,43 +113,126 @@ impl<'a> Predictor<'a> {
         pool: &dyn Pool,
         out: &mut [f32],
     ) -> Result<(), Error> {
-        let width = self.bnn.plan().out_dim();
-        check_len("predict: outputs", self.outputs_len(x.rows())?, out.len())?;
+        let len = self.outputs_len(x.rows())?;
+        check_len("predict: outputs", len, out.len())?;
         if x.rows() == 0 {
             return Ok(());
         }
-        let shard = if self.samples() == 1 { SHARD.min(x.rows()) } else { x.rows() };
-        let shards = x.rows().div_ceil(shard);
-        let fault = Mutex::new(None);
-        pool.chunks(out, shard * width, &|task, chunk| {
-            let (sample, from) = (task / shards, task % shards * shard);
-            let rows = x.rows_in(from..(from + shard).min(x.rows()));
-            if let Err(e) = self.one_pass(sample, rows, first_row + from as u64, chunk) {
-                fault.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+        let work = self.samples().saturating_mul(x.rows()).saturating_mul(self.members[0].work());
+        let pool = if work < SPLIT_FROM { &Serial } else { pool };
+        for (member, out) in self.members.iter().zip(out.chunks_exact_mut(len / self.members.len())) {
+            let span = rows_at_a_time(member);
+            for from in (0..x.rows()).step_by(span) {
+                let rows = x.rows_in(from..(from + span).min(x.rows()));
+                let shared = 0..member.shared_len(rows.rows());
+                let rows = Rows { x: rows, first_row: first_row + from as u64, from, of: x.rows(), shared };
+                self.member(member, &rows, pool, out)?;
             }
-        });
-        match fault.into_inner().unwrap_or_else(PoisonError::into_inner) {
-            Some(e) => Err(e),
-            None => Ok(()),
         }
+        Ok(())
+    }
+
+    /// The passes of one member over rows that fit into memory with what they share.
+    fn member(
+        &self,
+        member: &MonteCarlo<'_>,
+        rows: &Rows<'_>,
+        pool: &dyn Pool,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        let mut shared = take(&self.shared);
+        shared.resize(rows.shared.end, 0.0);
+        let done = self
+            .share(member, rows, pool, &mut shared)
+            .and_then(|()| self.run(member, rows, &shared, pool, out));
+        give(&self.shared, shared);
+        done
+    }
+
+    fn share(
+        &self,
+        member: &MonteCarlo<'_>,
+        rows: &Rows<'_>,
+        pool: &dyn Pool,
+        shared: &mut [f32],
+    ) -> Result<(), Error> {
+        let per_block = member.shared_len(member.block_rows());
+        if rows.x.rows() <= member.block_rows() || per_block == 0 {
+            return self.share_block(member, rows.x, pool, shared);
+        }
+        let fault = Fault::default();
+        pool.chunks(shared, per_block, &|b, shared| {
+            fault.note(self.share_block(member, rows.block(b, member).x, &Serial, shared));
+        });
+        fault.into_result()
+    }
+
+    fn share_block(
+        &self,
+        member: &MonteCarlo<'_>,
+        x: Mat<'_>,
+        pool: &dyn Pool,
+        shared: &mut [f32],
+    ) -> Result<(), Error> {
+        let ws = &mut take(&self.workspaces);
+        let done = member.share(x, pool, ws, shared);
+        give(&self.workspaces, std::mem::take(ws));
+        Ok(done?)
+    }
+
+    /// Tasks of some passes over all rows; where there are too few passes, of one pass over a block of rows.
+    fn run(
+        &self,
+        member: &MonteCarlo<'_>,
+        rows: &Rows<'_>,
+        shared: &[f32],
+        pool: &dyn Pool,
+        out: &mut [f32],
+    ) -> Result<(), Error> {
+        let (samples, width, size) = (self.passes.samples, self.bnn.plan().out_dim(), member.block_rows());
+        let blocks = rows.x.rows().div_ceil(size);
+        let fault = Fault::default();
+        if samples >= pool.threads() || blocks == 1 {
+            let group = member.together(rows.x.rows()).min(samples.div_ceil(pool.threads()));
+            pool.chunks(out, group * rows.of * width, &|task, out| {
+                let first = task * group;
+                let passes = first as u64..(first + group).min(samples) as u64;
+                fault.note((0..blocks).try_for_each(|b| {
+                    let out = PassRows { out: &mut *out, rows: rows.of, at: rows.from + b * size };
+                    self.block(member, &rows.block(b, member), shared, passes.clone(), out)
+                }));
+            });
+            return fault.into_result();
+        }
+        for (pass, out) in (0..).zip(out.chunks_exact_mut(rows.of * width)) {
+            let out = &mut out[rows.from * width..(rows.from + rows.x.rows()) * width];
+            pool.chunks(out, size * width, &|b, out| {
+                let block = rows.block(b, member);
+                let out = PassRows { out, rows: block.x.rows(), at: 0 };
+                fault.note(self.block(member, &block, shared, pass..pass + 1, out));
+            });
+        }
+        fault.into_result()
+    }
+
+    fn block(
+        &self,
+        member: &MonteCarlo<'_>,
+        block: &Rows<'_>,
+        shared: &[f32],
+        passes: Range<u64>,
+        out: PassRows<'_>,
+    ) -> Result<(), Error> {
+        let shared = &shared[block.shared.clone()];
+        let ws = &mut take(&self.workspaces);
+        let done = member.run(passes, block.x, block.first_row, shared, ws, out);
+        give(&self.workspaces, std::mem::take(ws));
+        Ok(done?)
     }
 
     /// Length of `[S, rows, C]`.
     fn outputs_len(&self, rows: usize) -> Result<usize, Error> {
         check_size("predict: [samples, rows, outputs]", [self.samples(), rows, self.bnn.plan().out_dim()])
-    }
-
-    fn one_pass(&self, sample: usize, x: Mat<'_>, first_row: u64, out: &mut [f32]) -> Result<(), Error> {
-        let (member, index) = (sample / self.passes.samples, sample % self.passes.samples);
-        let Passes { scope, estimator, .. } = self.passes;
-        let pass = Pass::predict(&self.noises[member], index as u64, scope, estimator).starting_at(first_row);
-        let network = &self.members[member][self.bnn.network()];
-        let mut out = MatMut::new(out, x.rows(), self.bnn.plan().out_dim())?;
-        let spares = || self.workspaces.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut ws = spares().pop().unwrap_or_default();
-        let done = self.bnn.plan().forward(network, x, &pass, &mut ws, &mut out);
-        spares().push(ws);
-        Ok(done?)
     }
 
     /// The predictive distribution of `rows` rows from their outputs `[S, rows, C]`.
@@ -147,4 +243,64 @@ impl<'a> Predictor<'a> {
         check_len("predict: outputs", self.outputs_len(rows)?, outputs.len())?;
         Ok(Predictive::of_checked(self.bnn.likelihood(), &self.noise_params, outputs, self.samples(), rows))
     }
+}
+
+/// Some of the rows of a prediction.
+struct Rows<'a> {
+    x: Mat<'a>,
+    /// Number of the first in the whole input.
+    first_row: u64,
+    /// Its place in the outputs, and how many rows these have.
+    from: usize,
+    of: usize,
+    /// Where in the shared floats these rows' part is.
+    shared: Range<usize>,
+}
+
+impl<'a> Rows<'a> {
+    /// Block number `b` of those that `member` takes at a time.
+    fn block(&self, b: usize, member: &MonteCarlo<'_>) -> Rows<'a> {
+        let from = b * member.block_rows();
+        let x = self.x.rows_in(from..(from + member.block_rows()).min(self.x.rows()));
+        let start = b * member.shared_len(member.block_rows());
+        Rows {
+            x,
+            first_row: self.first_row + from as u64,
+            from: self.from + from,
+            of: self.of,
+            shared: start..start + member.shared_len(x.rows()),
+        }
+    }
+}
+
+/// How many rows may share what they have in common at a time: whole blocks.
+fn rows_at_a_time(member: &MonteCarlo<'_>) -> usize {
+    let per_block = member.shared_len(member.block_rows()).max(1);
+    (SHARED_FLOATS / per_block).max(1) * member.block_rows()
+}
+
+/// The error of a task, if one has failed.
+#[derive(Default)]
+struct Fault(Mutex<Option<Error>>);
+
+impl Fault {
+    fn note(&self, done: Result<(), Error>) {
+        if let Err(e) = done {
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(e);
+        }
+    }
+
+    fn into_result(self) -> Result<(), Error> {
+        self.0.into_inner().unwrap_or_else(PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+}
+
+/// A spare buffer, or a new one.
+fn take<T: Default>(spares: &Mutex<Vec<T>>) -> T {
+    spares.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default()
+}
+
+/// Keeps a buffer for the next who wants one.
+fn give<T>(spares: &Mutex<Vec<T>>, spare: T) {
+    spares.lock().unwrap_or_else(PoisonError::into_inner).push(spare);
 }

@@ -4,7 +4,7 @@ use bdl_tensor::{Mat, MatMut, kernels};
 use serde::{Deserialize, Serialize};
 
 use crate::dense::check_dims;
-use crate::layer::{Backward, Context, Layer};
+use crate::layer::{Backward, Context, Form, Layer};
 use crate::{Error, codec};
 
 /// An activation function: `docs/math.md#activations`.
@@ -41,6 +41,21 @@ impl Activation {
             Self::Silu => "silu",
             Self::Gelu => "gelu",
             Self::Sigmoid => "sigmoid",
+        }
+    }
+
+    /// `y = f(x)`, element by element.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn apply(self, x: &[f32], y: &mut [f32]) {
+        match self {
+            Self::Identity => y.copy_from_slice(x),
+            Self::Relu => kernels::relu(x, y),
+            Self::Tanh => kernels::tanh(x, y),
+            Self::Silu => kernels::silu(x, y),
+            Self::Gelu => kernels::gelu(x, y),
+            Self::Sigmoid => kernels::sigmoid(x, y),
         }
     }
 
@@ -117,16 +132,12 @@ impl Layer for ActivationLayer {
     }
 
     fn forward(&self, _: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {
-        let (x, y) = (x.data(), y.data_mut());
-        match self.activation {
-            Activation::Identity => y.copy_from_slice(x),
-            Activation::Relu => kernels::relu(x, y),
-            Activation::Tanh => kernels::tanh(x, y),
-            Activation::Silu => kernels::silu(x, y),
-            Activation::Gelu => kernels::gelu(x, y),
-            Activation::Sigmoid => kernels::sigmoid(x, y),
-        }
+        self.activation.apply(x.data(), y.data_mut());
         Ok(())
+    }
+
+    fn form<'a>(&self, _: &'a [f32]) -> Form<'a> {
+        Form::Map(self.activation)
     }
 
     fn backward(&self, _: &mut Context<'_>, _: &mut [f32], io: Backward<'_>) -> Result<(), Error> {

@@ -4,7 +4,7 @@ use bdl_dist::NoiseRng;
 use bdl_tensor::{Mat, MatMut, Store, kernels, matmul, matmul_nt, matmul_tn};
 use serde::{Deserialize, Serialize};
 
-use crate::layer::{Backward, Context, KlAt, Layer, LayerReport};
+use crate::layer::{Backward, Context, Form, KlAt, Layer, LayerReport};
 use crate::{Block, Error, Pass, Role, codec};
 
 /// A dense layer `y = x·W + b` with one value per weight.
@@ -112,6 +112,11 @@ impl Layer for Dense {
         let (weight, bias) = params.split_at_mut(self.in_dim * self.out_dim);
         init_he(weight, self.in_dim, rng);
         bias.fill(0.0);
+    }
+
+    fn form<'a>(&self, params: &'a [f32]) -> Form<'a> {
+        let (weight, bias) = self.split(params);
+        Form::Affine { weight, bias }
     }
 
     fn forward(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {

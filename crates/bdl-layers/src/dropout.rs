@@ -4,8 +4,8 @@ use bdl_tensor::{Mat, MatMut};
 use serde::{Deserialize, Serialize};
 
 use crate::dense::check_dims;
-use crate::layer::{Backward, Context, KlAt, Layer, LayerReport, Scratch};
-use crate::{Draw, Error, Pass, codec};
+use crate::layer::{Backward, Context, Form, KlAt, Layer, LayerReport, Scratch};
+use crate::{Activation, Draw, Error, Pass, codec};
 
 /// Dropout with inverted scaling, on in training and in Monte Carlo prediction.
 ///
@@ -89,7 +89,7 @@ impl Dropout {
 }
 
 /// `out[i] = x[i]·scale` where bit i is set, else 0, whatever x[i] is.
-fn mask_scale(x: &[f32], bits: &[u64], scale: f32, out: &mut [f32]) {
+pub(crate) fn mask_scale(x: &[f32], bits: &[u64], scale: f32, out: &mut [f32]) {
     for ((x, out), &word) in x.chunks(64).zip(out.chunks_mut(64)).zip(bits) {
         for (i, (out, &x)) in out.iter_mut().zip(x).enumerate() {
             *out = if word >> i & 1 == 1 { x * scale } else { 0.0 };
@@ -116,6 +116,10 @@ impl Layer for Dropout {
 
     fn is_random(&self) -> bool {
         self.drop_prob > 0.0
+    }
+
+    fn form<'a>(&self, _: &'a [f32]) -> Form<'a> {
+        if self.is_random() { Form::Mask { keep_prob: self.keep() } } else { Form::Map(Activation::Identity) }
     }
 
     fn scratch(&self, rows: usize, pass: &Pass<'_>) -> Scratch {

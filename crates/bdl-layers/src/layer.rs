@@ -6,7 +6,7 @@ use bdl_dist::NoiseRng;
 use bdl_tensor::{Mat, MatMut};
 
 use crate::pass::Site;
-use crate::{Block, Draw, Error, Pass};
+use crate::{Activation, Block, Draw, Error, Pass};
 
 /// A layer: a specification without parameters, and the functions that go with it.
 ///
@@ -50,6 +50,44 @@ pub trait Layer: Debug + Send + Sync {
     /// Whether predictions through this layer depend on noise.
     fn is_random(&self) -> bool {
         false
+    }
+
+    /// What the layer is, for a plan that can do it together with its neighbours.
+    ///
+    /// A layer that answers anything but [`Form::Opaque`] may find that nobody calls its `forward` in
+    /// prediction: what the form says is done instead, and has the same bits.
+    fn form<'a>(&self, params: &'a [f32]) -> Form<'a> {
+        let _ = params;
+        Form::Opaque
+    }
+
+    /// Number of floats that hold what neither the rows nor the number of a pass change.
+    fn prepared(&self, pass: &Pass<'_>) -> usize {
+        let _ = pass;
+        0
+    }
+
+    /// Writes them, from the parameters alone. Passes of the same mode, scope and estimator find them in
+    /// [`Context::prepared`].
+    fn prepare(&self, params: &[f32], pass: &Pass<'_>, prepared: &mut [f32]) {
+        let _ = (params, pass, prepared);
+    }
+
+    /// Number of floats, in proportion to `rows`, that hold what of a pass over these rows does not depend on
+    /// the noise.
+    fn shared(&self, rows: usize, pass: &Pass<'_>) -> usize {
+        let _ = (rows, pass);
+        0
+    }
+
+    /// Writes them, for rows that all passes have in common. Passes over these rows find them in
+    /// [`Context::shared`].
+    ///
+    /// # Errors
+    /// As for [`forward`](Layer::forward).
+    fn share(&self, ctx: &mut Context<'_>, x: Mat<'_>, shared: &mut [f32]) -> Result<(), Error> {
+        let _ = (ctx, x, shared);
+        Ok(())
     }
 
     /// Memory wanted in a pass over `rows` rows. `forward` may leave there what `backward` needs.
@@ -98,6 +136,29 @@ pub trait Layer: Debug + Send + Sync {
     }
 }
 
+/// What a layer is, seen by its plan.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Form<'a> {
+    /// Something that only the layer itself knows.
+    Opaque,
+    /// `y = z ⊙ x / keep_prob` with mask bits z drawn at site 0, per pass or per row as
+    /// [`Pass::mask_draw`] says.
+    Mask {
+        /// Probability that a unit is kept, below 1.
+        keep_prob: f64,
+    },
+    /// `y = x·W + b`, whatever the pass.
+    Affine {
+        /// `W`, `[in_dim, out_dim]`.
+        weight: Mat<'a>,
+        /// `b`, `[out_dim]`.
+        bias: &'a [f32],
+    },
+    /// An elementwise map.
+    Map(Activation),
+}
+
 /// What `backward` is given: the pass's input and output, the output's gradient, and where the input's goes.
 #[derive(Debug)]
 pub struct Backward<'a> {
@@ -122,6 +183,10 @@ pub struct Context<'a> {
     pub floats: &'a mut [f32],
     /// As many words as [`Layer::scratch`] asked for.
     pub words: &'a mut [u64],
+    /// What [`Layer::prepare`] wrote; empty in a pass that nobody prepared, as in training.
+    pub prepared: &'a [f32],
+    /// What [`Layer::share`] wrote; empty in a pass that shares nothing with others.
+    pub shared: &'a [f32],
     pub(crate) layer: usize,
 }
 

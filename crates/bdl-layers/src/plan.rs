@@ -30,24 +30,24 @@ use crate::{BlockEntry, Error, Pass, place};
 /// ```
 #[derive(Debug)]
 pub struct Plan {
-    layers: Vec<Placed>,
+    pub(crate) layers: Vec<Placed>,
     entries: Vec<BlockEntry>,
     n_params: usize,
 }
 
 /// A layer and its place.
 #[derive(Debug)]
-struct Placed {
+pub(crate) struct Placed {
     name: String,
-    layer: Box<dyn Layer>,
-    start: usize,
-    end: usize,
+    pub(crate) layer: Box<dyn Layer>,
+    pub(crate) start: usize,
+    pub(crate) end: usize,
     /// Index of the layer that masks this one's inputs.
     masked_by: Option<usize>,
 }
 
 impl Placed {
-    fn context<'a>(
+    pub(crate) fn context<'a>(
         &self,
         index: usize,
         pass: &'a Pass<'a>,
@@ -55,7 +55,8 @@ impl Placed {
         floats: &'a mut [f32],
         words: &'a mut [u64],
     ) -> Context<'a> {
-        Context { pass, params: &params[self.start..self.end], floats, words, layer: index }
+        let (prepared, shared) = (&[][..], &[][..]);
+        Context { pass, params: &params[self.start..self.end], floats, words, prepared, shared, layer: index }
     }
 
     /// The layer's input in training: x for the first, else the output in front, which ends the tape `before`.
@@ -160,17 +161,29 @@ impl Plan {
     ) -> Result<(), Error> {
         self.check_forward(params, x)?;
         check_shape("forward output", [x.rows(), self.out_dim()], out.shape())?;
+        self.forward_front(self.layers.len(), params, x, pass, ws, out)
+    }
+
+    /// Output of the first `count` layers, at least one.
+    pub(crate) fn forward_front(
+        &self,
+        count: usize,
+        params: &[f32],
+        x: Mat<'_>,
+        pass: &Pass<'_>,
+        ws: &mut Workspace,
+        out: &mut MatMut<'_>,
+    ) -> Result<(), Error> {
         ws.fit_for_prediction(self, x.rows(), pass);
         let Workspace { acts, other, floats, words, .. } = ws;
         let (mut front, mut back) = (acts, other);
-        let last = self.layers.len() - 1;
-        for (index, l) in self.layers.iter().enumerate() {
+        for (index, l) in self.layers[..count].iter().enumerate() {
             let scratch = l.layer.scratch(x.rows(), pass);
             let (floats, words) = (&mut floats[..scratch.floats], &mut words[..scratch.words]);
             let mut ctx = l.context(index, pass, params, floats, words);
             let (rows, width) = (x.rows(), l.layer.in_dim());
             let input = if index == 0 { x } else { Mat::new(&front[..rows * width], rows, width)? };
-            if index == last {
+            if index + 1 == count {
                 return l.layer.forward(&mut ctx, input, out);
             }
             let width = l.layer.out_dim();
@@ -318,7 +331,7 @@ impl Plan {
         KlAt { params: &params[l.start..l.end], input_keep_prob: mask.unwrap_or(1.0) }
     }
 
-    fn check_forward(&self, params: &[f32], x: Mat<'_>) -> Result<(), Error> {
+    pub(crate) fn check_forward(&self, params: &[f32], x: Mat<'_>) -> Result<(), Error> {
         check_len("forward params", self.n_params, params.len())?;
         check_shape("forward x", [x.rows(), self.in_dim()], x.shape())
     }

@@ -1,5 +1,7 @@
 //! The variational dense layer: a normal posterior over every weight and bias.
 
+mod prediction;
+
 use bdl_dist::{NoiseRng, Normal, kl_normal, kl_normal_grad, raw_scale, reparameterize};
 use bdl_tensor::{Mat, MatMut, Store, kernels, math, matmul, matmul_nt, matmul_tn};
 use serde::{Deserialize, Serialize};
@@ -362,6 +364,22 @@ impl Layer for VariationalDense {
         true
     }
 
+    fn prepared(&self, pass: &Pass<'_>) -> usize {
+        self.prepared_len(pass)
+    }
+
+    fn prepare(&self, params: &[f32], pass: &Pass<'_>, prepared: &mut [f32]) {
+        self.prepare_draws(params, pass.weight_draw(), prepared);
+    }
+
+    fn shared(&self, rows: usize, pass: &Pass<'_>) -> usize {
+        self.shared_len(rows, pass)
+    }
+
+    fn share(&self, ctx: &mut Context<'_>, x: Mat<'_>, shared: &mut [f32]) -> Result<(), Error> {
+        self.share_moments(ctx, x, shared)
+    }
+
     fn scratch(&self, rows: usize, pass: &Pass<'_>) -> Scratch {
         let n = self.weights() + self.biases();
         let floats = match pass.weight_draw() {
@@ -373,10 +391,12 @@ impl Layer for VariationalDense {
     }
 
     fn forward(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {
-        match ctx.pass.weight_draw() {
-            Draw::Pass => self.forward_shared(ctx, x, y),
-            Draw::Row => self.forward_local(ctx, x, y),
-            Draw::Mean => {
+        match (ctx.pass.weight_draw(), ctx.prepared.is_empty()) {
+            (Draw::Pass, false) => self.predict_function(ctx, x, y),
+            (Draw::Row, false) => self.predict_rows(ctx, x, y),
+            (Draw::Pass, true) => self.forward_shared(ctx, x, y),
+            (Draw::Row, true) => self.forward_local(ctx, x, y),
+            (Draw::Mean, _) => {
                 let p = self.split(ctx.params);
                 affine(ctx.pass, x, self.as_weight(p.weight_mu)?, p.bias_mu, y)
             }

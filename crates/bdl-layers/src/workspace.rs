@@ -62,10 +62,15 @@ impl Workspace {
             let scratch = layer.scratch(rows, pass);
             need = (need.0.max(layer.out_dim()), need.1.max(scratch.floats), need.2.max(scratch.words));
         }
-        grow(&mut self.acts, rows * need.0);
-        grow(&mut self.other, rows * need.0);
-        grow(&mut self.floats, need.1);
-        grow(&mut self.words, need.2);
+        self.fit(rows * need.0, need.1, need.2);
+    }
+
+    /// At least this much, where a route knows what it needs: activations, floats, words.
+    pub(crate) fn fit(&mut self, acts: usize, floats: usize, words: usize) {
+        grow(&mut self.acts, acts);
+        grow(&mut self.other, acts);
+        grow(&mut self.floats, floats);
+        grow(&mut self.words, words);
         self.output = [0; 3];
     }
 

@@ -25,7 +25,9 @@ pub use activation::{
     softplus, softplus_backward, tanh, tanh_backward,
 };
 pub use adam::{AdamStep, adam};
-pub use elementwise::{add, add_bias_rows, axpy, mul, mul_add_into, scale, sqrt_mul_add, square};
+pub use elementwise::{
+    add, add_bias_rows, axpy, mul, mul_add_assign, mul_add_into, scale, sqrt_mul_add, square,
+};
 pub use kl::{kl_normal, kl_normal_grad};
 pub use normal::box_muller;
 pub use softmax::{log_softmax, softmax};

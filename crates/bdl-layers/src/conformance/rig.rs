@@ -60,7 +60,7 @@ impl<'a> Rig<'a> {
             words: vec![u64::MAX; scratch.words],
         };
         let Tape { y, floats, words } = &mut tape;
-        let mut ctx = Context { pass, params, floats, words, layer: place };
+        let mut ctx = Context { pass, params, floats, words, prepared: &[], shared: &[], layer: place };
         self.layer.forward(&mut ctx, Mat::new(x, rows, width_in)?, &mut MatMut::new(y, rows, width)?)?;
         Ok(tape)
     }
@@ -77,7 +77,8 @@ impl<'a> Rig<'a> {
         let (width_in, width) = (self.layer.in_dim(), self.layer.out_dim());
         let rows = self.x.len() / width_in;
         let Tape { y, floats, words } = &mut tape;
-        let mut ctx = Context { pass, params: &self.params, floats, words, layer: PLACE };
+        let mut ctx =
+            Context { pass, params: &self.params, floats, words, prepared: &[], shared: &[], layer: PLACE };
         let io = Backward {
             x: Mat::new(&self.x, rows, width_in)?,
             y: Mat::new(y, rows, width)?,

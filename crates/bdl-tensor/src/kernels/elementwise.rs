@@ -71,6 +71,18 @@ dispatched! {
         }
     }
 
+    /// `x ← mu + sigma·x`: [`mul_add_into`] in the place of its standard normal.
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn mul_add_assign(mu: &[f32], sigma: &[f32], x: &mut [f32]) {
+        same_len("mul_add_assign sigma", mu.len(), sigma.len());
+        same_len("mul_add_assign x", mu.len(), x.len());
+        for ((x, &mu), &sigma) in x.iter_mut().zip(mu).zip(sigma) {
+            *x = mu + sigma * *x;
+        }
+    }
+
     /// `out = m + √v·eps`: a normal draw from its mean, variance and standard normal.
     ///
     /// # Panics
