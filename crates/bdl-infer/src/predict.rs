@@ -118,7 +118,7 @@ impl<'a> Predictor<'a> {
         if x.rows() == 0 {
             return Ok(());
         }
-        let work = self.samples().saturating_mul(x.rows()).saturating_mul(self.members[0].work());
+        let work = self.members[0].work(self.passes.samples).saturating_mul(x.rows());
         let pool = if work < SPLIT_FROM { &Serial } else { pool };
         for (member, out) in self.members.iter().zip(out.chunks_exact_mut(len / self.members.len())) {
             let span = rows_at_a_time(member);

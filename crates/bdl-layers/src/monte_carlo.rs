@@ -2,8 +2,10 @@
 //!
 //! Whatever route the passes take, a row has the bits that [`Plan::forward`] gives it.
 
+mod fused;
 mod group;
 mod last_layer;
+mod thin;
 
 use std::ops::Range;
 
@@ -11,8 +13,8 @@ use bdl_dist::Noise;
 use bdl_tensor::{Mat, MatMut, Pool};
 
 use crate::layer::Layer;
-use crate::plan::check_len;
-use crate::{Error, Estimator, Pass, Plan, Scope, Workspace};
+use crate::plan::{Placed, check_len};
+use crate::{Error, Estimator, Form, Pass, Plan, Scope, Workspace};
 use last_layer::LastLayer;
 
 /// Up to this many rows, passes are stacked as rows: the products of one pass would be too small.
@@ -116,6 +118,9 @@ impl<'a> MonteCarlo<'a> {
     /// How many rows [`share`](Self::share) and [`run`](Self::run) take at a time.
     #[must_use]
     pub fn block_rows(&self) -> usize {
+        if self.first == self.plan.layers.len() {
+            return BLOCK_ROWS;
+        }
         let widest = self.plan.layers.iter().map(|l| l.layer.in_dim().max(l.layer.out_dim())).max();
         (BLOCK_FLOATS / widest.unwrap_or(1)).max(BLOCK_ROWS)
     }
@@ -132,11 +137,13 @@ impl<'a> MonteCarlo<'a> {
         }
     }
 
-    /// About how many multiply-adds a pass over one row takes, with the drawing of its noise.
+    /// About how many multiply-adds `passes` passes over one row take, with the drawing of their noise.
     #[must_use]
-    pub fn work(&self) -> usize {
-        let each = |l: &crate::plan::Placed| (l.end - l.start) + 8 * l.layer.out_dim();
-        self.plan.layers[self.first.min(self.plan.layers.len() - 1)..].iter().map(each).sum()
+    pub fn work(&self, passes: usize) -> usize {
+        let each = |l: &Placed| (l.end - l.start) + 8 * l.layer.out_dim();
+        let sum = |layers: &[Placed]| layers.iter().map(each).sum::<usize>();
+        let (front, rest) = self.plan.layers.split_at(self.first);
+        sum(front).saturating_add(sum(rest).saturating_mul(passes))
     }
 
     /// Length of what passes over `rows` rows share.
@@ -199,6 +206,12 @@ impl<'a> MonteCarlo<'a> {
 
     fn pass(&self, index: u64) -> Pass<'_> {
         Pass::predict(&self.noise, index, self.scope, self.estimator)
+    }
+
+    /// What layer `index` is, if there is one.
+    fn form(&self, index: usize) -> Option<Form<'_>> {
+        let l = self.plan.layers.get(index)?;
+        Some(l.layer.form(&self.params[l.start..l.end]))
     }
 
     fn first_layer(&self) -> Option<&dyn Layer> {

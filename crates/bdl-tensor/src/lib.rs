@@ -10,8 +10,10 @@ mod mat;
 pub mod math;
 mod pool;
 pub mod special;
+mod thinned;
 
 pub use error::Error;
 pub use gemm::{Store, matmul, matmul_nt, matmul_tn};
 pub use mat::{Mat, MatMut};
 pub use pool::{Pool, Serial};
+pub use thinned::{gather_columns, matmul_thinned};

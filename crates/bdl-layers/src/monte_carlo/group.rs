@@ -5,6 +5,7 @@ use std::ops::Range;
 use bdl_tensor::{Mat, MatMut};
 
 use super::{FEW_ROWS, MonteCarlo, PassRows, RowBlock};
+use crate::dropout::mask_scale;
 use crate::{Draw, Error, Form, Workspace};
 
 impl MonteCarlo<'_> {
@@ -48,21 +49,17 @@ impl MonteCarlo<'_> {
         let rows = out.rows();
         self.fit(ws, rows, block.x.rows());
         let Workspace { acts, other, floats, words, .. } = ws;
-        let (mut front, mut back) = (&mut acts[..], &mut other[..]);
-        let mut index = self.first;
-        loop {
-            let width = layers[index].layer.in_dim();
-            let input =
-                if index == self.first { block.x } else { Mat::new(&front[..rows * width], rows, width)? };
-            let step = Step { passes: passes.clone(), block, index, input };
-            if index + 1 == layers.len() {
-                return self.step(&step, floats, words, out);
+        let mut turn = Turn { index: self.first, started: false, front: acts, back: other, floats, words };
+        while turn.index < layers.len() {
+            if let Some(link) = self.link(turn.index, rows).filter(|_| rows == block.x.rows()) {
+                self.thinned(link, passes.start, block, &mut turn, out)?;
+            } else if let Some(fused) = self.fused(turn.index) {
+                self.run_fused(&fused, &passes, block, &mut turn, rows)?;
+            } else {
+                self.step(&passes, block, &mut turn, out)?;
             }
-            let width = layers[index].layer.out_dim();
-            self.step(&step, floats, words, &mut MatMut::new(&mut back[..rows * width], rows, width)?)?;
-            std::mem::swap(&mut front, &mut back);
-            index += 1;
         }
+        Ok(())
     }
 
     /// Memory for a group of `stacked` rows, which are passes over `rows` rows.
@@ -75,11 +72,42 @@ impl MonteCarlo<'_> {
             floats = floats.max(scratch.floats);
             words = words.max(scratch.words).max(passes * l.layer.in_dim().div_ceil(64));
         }
+        for index in self.first..self.plan.layers.len() {
+            let fused = self.fused(index).map_or(0, |fused| fused.words(stacked));
+            let (link_floats, link_words) =
+                self.link(index, stacked).map_or((0, 0), |link| (link.scratch(), 2 * link.words()));
+            (floats, words) = (floats.max(link_floats), words.max(link_words).max(fused));
+        }
         ws.fit(stacked * width, floats, words);
     }
 
-    /// One layer of all passes of a group.
+    /// One layer of all passes of a group: into `turn`'s front, or into `out` if it is the last.
     fn step(
+        &self,
+        passes: &Range<u64>,
+        block: &RowBlock<'_>,
+        turn: &mut Turn<'_>,
+        out: &mut MatMut<'_>,
+    ) -> Result<(), Error> {
+        let (index, rows) = (turn.index, out.rows());
+        let layer = &*self.plan.layers[index].layer;
+        let input = if turn.started {
+            Mat::new(&turn.front[..rows * layer.in_dim()], rows, layer.in_dim())?
+        } else {
+            block.x
+        };
+        let step = Step { passes: passes.clone(), block, index, input };
+        turn.index += 1;
+        if turn.index == self.plan.layers.len() {
+            return self.layer(&step, turn.floats, turn.words, out);
+        }
+        let back = &mut turn.back[..rows * layer.out_dim()];
+        self.layer(&step, turn.floats, turn.words, &mut MatMut::new(back, rows, layer.out_dim())?)?;
+        turn.swap();
+        Ok(())
+    }
+
+    fn layer(
         &self,
         step: &Step<'_>,
         floats: &mut [f32],
@@ -119,7 +147,7 @@ impl MonteCarlo<'_> {
         let scale = (1.0 / keep_prob) as f32;
         for (i, bits) in bits.chunks_exact(dim.div_ceil(64)).enumerate() {
             for (r, x) in step.input_of(i).iter_rows().enumerate() {
-                crate::dropout::mask_scale(x, bits, scale, out.row_mut(i * rows + r));
+                mask_scale(x, bits, scale, out.row_mut(i * rows + r));
             }
         }
     }
@@ -139,7 +167,26 @@ impl MonteCarlo<'_> {
     }
 }
 
-/// A layer's turn.
+/// Where a group stands: which layer is next, and two buffers that change places from layer to layer.
+pub(super) struct Turn<'w> {
+    pub(super) index: usize,
+    /// Whether the front holds anything yet.
+    pub(super) started: bool,
+    pub(super) front: &'w mut [f32],
+    pub(super) back: &'w mut [f32],
+    pub(super) floats: &'w mut [f32],
+    pub(super) words: &'w mut [u64],
+}
+
+impl Turn<'_> {
+    /// What has been written to the back is the front.
+    pub(super) fn swap(&mut self) {
+        std::mem::swap(&mut self.front, &mut self.back);
+        self.started = true;
+    }
+}
+
+/// A layer and its input.
 struct Step<'s> {
     passes: Range<u64>,
     block: &'s RowBlock<'s>,
