@@ -136,7 +136,7 @@ fn block_sums<I: Isa, const R: usize, const T: usize>(
 }
 
 #[inline(always)]
-fn multiply_add<I: Isa>(x: f32, w: f32, acc: f32) -> f32 {
+pub(crate) fn multiply_add<I: Isa>(x: f32, w: f32, acc: f32) -> f32 {
     if I::FUSED { x.mul_add(w, acc) } else { x * w + acc }
 }
 
