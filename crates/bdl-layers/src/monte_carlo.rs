@@ -2,15 +2,15 @@
 //!
 //! Whatever route the passes take, a row has the bits that [`Plan::forward`] gives it.
 
-mod fused;
 mod group;
 mod last_layer;
+mod segment;
 mod thin;
 
 use std::ops::Range;
 
 use bdl_dist::Noise;
-use bdl_tensor::{Mat, MatMut, Pool};
+use bdl_tensor::{Mat, MatMut, Panels, Pool};
 
 use crate::layer::Layer;
 use crate::plan::{Placed, check_len};
@@ -68,6 +68,8 @@ pub struct MonteCarlo<'a> {
     /// Where each layer's part of `prepared` ends.
     prepared_ends: Vec<usize>,
     last_layer: Option<LastLayer>,
+    /// Of each layer, its weights for masked products, where they pay.
+    panels: Vec<Option<Panels>>,
 }
 
 /// Rows `at..` of the outputs `[passes, rows, out_dim]`.
@@ -112,7 +114,8 @@ impl<'a> MonteCarlo<'a> {
             prepared_ends.push(prepared.len());
         }
         let last_layer = LastLayer::of(plan, params, first).filter(|_| scope == Scope::Pass);
-        Ok(Self { plan, params, noise, scope, estimator, first, prepared, prepared_ends, last_layer })
+        let panels = segment::panels(&plan.layers, params);
+        Ok(Self { plan, params, noise, scope, estimator, first, prepared, prepared_ends, last_layer, panels })
     }
 
     /// How many rows [`share`](Self::share) and [`run`](Self::run) take at a time.

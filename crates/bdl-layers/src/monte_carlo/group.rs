@@ -53,8 +53,8 @@ impl MonteCarlo<'_> {
         while turn.index < layers.len() {
             if let Some(link) = self.link(turn.index, rows).filter(|_| rows == block.x.rows()) {
                 self.thinned(link, passes.start, block, &mut turn, out)?;
-            } else if let Some(fused) = self.fused(turn.index) {
-                self.run_fused(&fused, &passes, block, &mut turn, rows)?;
+            } else if let Some(segment) = self.segment(turn.index) {
+                self.run_segment(&segment, &passes, block, &mut turn, out)?;
             } else {
                 self.step(&passes, block, &mut turn, out)?;
             }
@@ -73,10 +73,12 @@ impl MonteCarlo<'_> {
             words = words.max(scratch.words).max(passes * l.layer.in_dim().div_ceil(64));
         }
         for index in self.first..self.plan.layers.len() {
-            let fused = self.fused(index).map_or(0, |fused| fused.words(stacked));
-            let (link_floats, link_words) =
-                self.link(index, stacked).map_or((0, 0), |link| (link.scratch(), 2 * link.words()));
-            (floats, words) = (floats.max(link_floats), words.max(link_words).max(fused));
+            if let Some(link) = self.link(index, stacked) {
+                (floats, words) = (floats.max(link.scratch()), words.max(2 * link.words()));
+            }
+            if let Some(segment) = self.segment(index) {
+                (floats, words) = (floats.max(segment.floats(stacked)), words.max(segment.words(stacked)));
+            }
         }
         ws.fit(stacked * width, floats, words);
     }
