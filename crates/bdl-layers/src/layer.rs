@@ -67,7 +67,7 @@ pub trait Layer: Debug + Send + Sync {
         0
     }
 
-    /// Writes them, from the parameters alone. Passes of the same mode, scope and estimator find them in
+    /// Writes them, where there are any, from the parameters alone. Passes of the same mode, scope and estimator find them in
     /// [`Context::prepared`].
     fn prepare(&self, params: &[f32], pass: &Pass<'_>, prepared: &mut [f32]) {
         let _ = (params, pass, prepared);
@@ -80,7 +80,7 @@ pub trait Layer: Debug + Send + Sync {
         0
     }
 
-    /// Writes them, for rows that all passes have in common. Passes over these rows find them in
+    /// Writes them, where there are any, for rows that all passes have in common. Passes over these rows find them in
     /// [`Context::shared`].
     ///
     /// # Errors

@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bdl_dist::NoiseRng;
 use bdl_layers::{
-    Activation, ActivationLayer, Backward, Block, Context, Dense, Dropout, Error, KlAt, Layer, LayerReport,
-    Pass, Prior, Registry, Scratch, VariationalDense, conformance,
+    Activation, ActivationLayer, Backward, Block, Context, Dense, Dropout, Error, Form, KlAt, Layer,
+    LayerReport, Pass, Prior, Registry, Scratch, VariationalDense, conformance,
 };
 use bdl_tensor::{Mat, MatMut};
 
@@ -47,6 +47,9 @@ enum Fault {
     SilentNoise,
     ForgetsToInitialize,
     EmptyBlock,
+    PreparesOther,
+    SharesOther,
+    LiesAboutForm,
 }
 
 /// A variational layer that does one thing wrong.
@@ -99,6 +102,37 @@ impl Layer for Broken {
 
     fn is_random(&self) -> bool {
         !self.is(Fault::SilentNoise)
+    }
+
+    fn form<'a>(&self, params: &'a [f32]) -> Form<'a> {
+        if self.is(Fault::LiesAboutForm) {
+            let (weight, bias) = (Mat::new(&params[..12], 4, 3).unwrap(), &params[24..27]);
+            return Form::Affine { weight, bias };
+        }
+        self.inner.form(params)
+    }
+
+    fn prepared(&self, pass: &Pass<'_>) -> usize {
+        self.inner.prepared(pass)
+    }
+
+    fn prepare(&self, params: &[f32], pass: &Pass<'_>, prepared: &mut [f32]) {
+        self.inner.prepare(params, pass, prepared);
+        if self.is(Fault::PreparesOther) {
+            prepared.iter_mut().for_each(|p| *p *= 2.0);
+        }
+    }
+
+    fn shared(&self, rows: usize, pass: &Pass<'_>) -> usize {
+        self.inner.shared(rows, pass)
+    }
+
+    fn share(&self, ctx: &mut Context<'_>, x: Mat<'_>, shared: &mut [f32]) -> Result<(), Error> {
+        self.inner.share(ctx, x, shared)?;
+        if self.is(Fault::SharesOther) {
+            shared.iter_mut().for_each(|s| *s *= 2.0);
+        }
+        Ok(())
     }
 
     fn scratch(&self, rows: usize, pass: &Pass<'_>) -> Scratch {
@@ -173,6 +207,9 @@ fn every_planted_breach_is_found_and_named() {
         (Fault::SilentNoise, "is_random says whether predictions depend on noise"),
         (Fault::ForgetsToInitialize, "init writes every parameter"),
         (Fault::EmptyBlock, "blocks are not empty"),
+        (Fault::PreparesOther, "a prepared pass has the bits of others"),
+        (Fault::SharesOther, "a pass that shares has the bits of others"),
+        (Fault::LiesAboutForm, "forward does what form says"),
     ] {
         let failure = verdict(fault);
         assert_eq!(failure.clause, clause, "{fault:?}: {failure}");

@@ -9,6 +9,7 @@
 
 mod gradients;
 mod rig;
+mod sharing;
 
 use bdl_dist::{Noise, Purpose};
 
@@ -52,6 +53,7 @@ impl std::error::Error for Failure {}
 /// | at the mean nothing depends on noise or on the number of a row | another first row |
 /// | `is_random` says whether noisy passes differ | other pass, seed and place in the plan |
 /// | a row's bits depend on its number and not on its companions | whole against row by row |
+/// | passes that are prepared or share have the bits of others, and `form` says what `forward` does | with and without |
 /// | the gradient of parameters and input | central differences of `forward`, noise frozen |
 /// | `backward` adds to `grads`, writes dx, and needs not be asked for dx | grads 0.5 and NaN in front |
 /// | `kl` is finite, `kl_grad` returns its bits and adds `weight` times its gradient | central differences |
@@ -73,6 +75,7 @@ pub fn check(layer: &dyn Layer, registry: &Registry) -> Result<(), Failure> {
         let judge = Judge { layer, pass: name };
         check_forward(&judge, &rig, &pass)?;
         check_rows(&judge, &rig, &pass)?;
+        sharing::check_sharing(&judge, &rig, &pass)?;
         gradients::check_backward(&judge, &rig, &pass)?;
     }
     check_noise(&judge, &rig)?;

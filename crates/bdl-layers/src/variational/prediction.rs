@@ -23,15 +23,15 @@ impl VariationalDense {
     }
 
     pub(super) fn prepare_draws(&self, params: &[f32], draw: Draw, prepared: &mut [f32]) {
+        let of_rho = match draw {
+            Draw::Mean => return,
+            Draw::Pass => kernels::softplus,
+            Draw::Row => variances,
+        };
         let p = self.split(params);
         let (weight, bias) = prepared.split_at_mut(self.weights());
-        for (rho, out) in [(p.weight_rho, weight), (p.bias_rho, bias)] {
-            match draw {
-                Draw::Mean => {}
-                Draw::Pass => kernels::softplus(rho, out),
-                Draw::Row => variances(rho, out),
-            }
-        }
+        of_rho(p.weight_rho, weight);
+        of_rho(p.bias_rho, bias);
     }
 
     /// Floats of m and v.
