@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use bdl_dist::{Noise, Purpose};
 use bdl_layers::{Estimator, MonteCarlo, PassRows, Scope, Workspace};
-use bdl_tensor::{Mat, Pool, Serial};
+use bdl_tensor::{Mat, Pool, Serial, kernels};
 
 use crate::error::{check_arg, check_len, check_size};
 use crate::{Bnn, Error, Predictive};
@@ -38,6 +38,9 @@ impl Default for Passes {
 
 /// Multiply-adds from which a prediction is worth sharing out to threads: some 30 µs of one core.
 const SPLIT_FROM: usize = 1 << 17;
+
+/// Outputs whose moments one task takes.
+const MOMENTS: usize = 1 << 12;
 
 /// Floats that rows may share between passes: 16 MiB at a time.
 const SHARED_FLOATS: usize = 1 << 22;
@@ -235,6 +238,26 @@ impl<'a> Predictor<'a> {
         check_size("predict: [samples, rows, outputs]", [self.samples(), rows, self.bnn.plan().out_dim()])
     }
 
+    /// Mean and standard deviation over all passes of each output, `[rows, C]`, from the outputs `[S, rows, C]`:
+    /// of what the network puts out, before the likelihood reads it.
+    ///
+    /// # Errors
+    /// [`Error::Length`] unless the outputs have `S·rows·C` elements for some number of rows, and `mean` and
+    /// `std_dev` `rows·C`.
+    pub fn moments_into(
+        &self,
+        outputs: &[f32],
+        pool: &dyn Pool,
+        mean: &mut [f32],
+        std_dev: &mut [f32],
+    ) -> Result<(), Error> {
+        check_len("predict: outputs", self.samples() * mean.len(), outputs.len())?;
+        check_len("predict: std_dev", mean.len(), std_dev.len())?;
+        let outputs = Mat::new(outputs, self.samples(), mean.len())?;
+        moments(outputs, 0, pool, mean, std_dev);
+        Ok(())
+    }
+
     /// The predictive distribution of `rows` rows from their outputs `[S, rows, C]`.
     ///
     /// # Errors
@@ -303,4 +326,16 @@ fn take<T: Default>(spares: &Mutex<Vec<T>>) -> T {
 /// Keeps a buffer for the next who wants one.
 fn give<T>(spares: &Mutex<Vec<T>>, spare: T) {
     spares.lock().unwrap_or_else(PoisonError::into_inner).push(spare);
+}
+
+/// Moments of the columns from `first` on, shared out in halves down to [`MOMENTS`].
+fn moments(outputs: Mat<'_>, first: usize, pool: &dyn Pool, mean: &mut [f32], std_dev: &mut [f32]) {
+    if mean.len() <= MOMENTS || outputs.rows() * mean.len() < SPLIT_FROM {
+        return kernels::col_moments(outputs, first, mean, std_dev);
+    }
+    let half = mean.len() / 2;
+    let ((mean_a, mean_b), (sd_a, sd_b)) = (mean.split_at_mut(half), std_dev.split_at_mut(half));
+    pool.join(&mut || moments(outputs, first, pool, mean_a, sd_a), &mut || {
+        moments(outputs, first + half, pool, mean_b, sd_b);
+    });
 }

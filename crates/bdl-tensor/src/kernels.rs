@@ -31,7 +31,7 @@ pub use elementwise::{
 pub use kl::{kl_normal, kl_normal_grad};
 pub use normal::box_muller;
 pub use softmax::{log_softmax, softmax};
-pub use sums::{col_sums_add, dot_f64, first_non_finite, sum_f64, sum_squares_f64};
+pub use sums::{col_moments, col_sums_add, dot_f64, first_non_finite, sum_f64, sum_squares_f64};
 
 /// Panics unless two slices that belong together are equally long.
 #[inline(always)]
@@ -166,7 +166,9 @@ mod tests {
             add_bias_rows(&bias, &mut MatMut::new(&mut rows, 26, 10).unwrap());
             let mut sums = [0.5; 10];
             col_sums_add(Mat::new(&rows[..26 * 10], 26, 10).unwrap(), &mut sums);
-            (bits(&rows), bits(&sums))
+            let (mut mean, mut std_dev) = ([0.0; 7], [0.0; 7]);
+            col_moments(Mat::new(&rows[..26 * 10], 26, 10).unwrap(), 3, &mut mean, &mut std_dev);
+            (bits(&rows), bits(&sums), bits(&mean), bits(&std_dev))
         });
     }
 

@@ -173,3 +173,30 @@ fn impossible_classes_are_never_drawn() {
     assert!(draws.iter().all(|d| *d == 1));
     assert_eq!(special::xlogx(0.0), 0.0);
 }
+
+#[test]
+fn moments_of_outputs_are_those_of_each_column_on_any_pool() {
+    let bnn = bnn(Method::Dropout, &[3, 12, 1], fixed());
+    let members = [init(&bnn), init(&bnn)];
+    let predictor = Predictor::new(&bnn, &members, passes(6)).unwrap();
+    for count in [1, 7, 20_000] {
+        let x = to_f32(&SplitMix64::new(3).normals(3 * count));
+        let outputs = predictor.outputs(mat(&x, 3), 0, &Serial).unwrap();
+        let run = |pool: &dyn bdl_tensor::Pool| {
+            let (mut mean, mut sd) = (vec![f32::NAN; count], vec![f32::NAN; count]);
+            predictor.moments_into(&outputs, pool, &mut mean, &mut sd).unwrap();
+            (mean, sd)
+        };
+        let (mean, sd) = run(&Serial);
+        assert_eq!(run(&bdl_infer::RayonPool::new(3).unwrap()), (mean.clone(), sd.clone()));
+        for row in 0..count {
+            let column = || outputs.iter().skip(row).step_by(count).map(|&y| f64::from(y));
+            let m = column().sum::<f64>() / 12.0;
+            let v = column().map(|y| (y - m).powi(2)).sum::<f64>() / 12.0;
+            assert!((f64::from(mean[row]) - m).abs() <= 1e-6 * m.abs().max(1.0), "{} {m}", mean[row]);
+            assert!((f64::from(sd[row]) - v.sqrt()).abs() <= 1e-6 * v.sqrt().max(1e-3), "{} {v}", sd[row]);
+        }
+    }
+    let e = predictor.moments_into(&[0.0; 11], &Serial, &mut [0.0], &mut [0.0]).unwrap_err();
+    assert_eq!(e.to_string(), "predict: outputs: expected 12, got 11");
+}

@@ -78,6 +78,54 @@ dispatched! {
         }
     }
 
+    /// Mean and standard deviation (with 1/m) of the columns from `first` on, as many as `mean` holds. The sums
+    /// run row after row in `f64`, of differences from the first row, so that no digits cancel.
+    ///
+    /// ```text
+    /// d[i, j] = x[i, j] − x[0, j]     mean[j] = x[0, j] + Σ_i d[i, j]/m     std_dev[j]² = Σ_i d[i, j]²/m − (Σ_i d[i, j]/m)²
+    /// ```
+    ///
+    /// # Shapes
+    /// x `[m, n]`, mean and std_dev equally long, at most `n − first`. Without a row both are NaN.
+    ///
+    /// # Panics
+    /// If the lengths do not fit.
+    ///
+    /// # Examples
+    /// ```
+    /// use bdl_tensor::{Mat, kernels::col_moments};
+    /// let x = Mat::new(&[1.0, 5.0, 3.0, 5.0], 2, 2)?;
+    /// let (mut mean, mut std_dev) = ([0.0; 2], [0.0; 2]);
+    /// col_moments(x, 0, &mut mean, &mut std_dev);
+    /// assert_eq!((mean, std_dev), ([2.0, 5.0], [1.0, 0.0]));
+    /// # Ok::<(), bdl_tensor::Error>(())
+    /// ```
+    pub fn col_moments(x: Mat<'_>, first: usize, mean: &mut [f32], std_dev: &mut [f32]) {
+        same_len("col_moments std_dev", mean.len(), std_dev.len());
+        assert!(first + mean.len() <= x.cols(), "col_moments: columns must be at most {}", x.cols());
+        for (tile, (mean, std_dev)) in mean.chunks_mut(TILE).zip(std_dev.chunks_mut(TILE)).enumerate() {
+            let start = first + tile * TILE;
+            let columns = start..start + mean.len();
+            let base = if x.rows() == 0 { &[][..] } else { &x.row(0)[columns.clone()] };
+            let (mut sums, mut squares) = ([0.0; TILE], [0.0; TILE]);
+            for row in x.iter_rows().skip(1) {
+                let values = row[columns.clone()].iter().zip(base);
+                for ((s, q), (&x, &base)) in sums.iter_mut().zip(&mut squares).zip(values) {
+                    let d = f64::from(x) - f64::from(base);
+                    *s += d;
+                    *q += d * d;
+                }
+            }
+            let by_m = 1.0 / x.rows() as f64;
+            for (j, (mean, std_dev)) in mean.iter_mut().zip(std_dev).enumerate() {
+                let (d, q) = (sums[j] * by_m, squares[j] * by_m);
+                let variance = q - d * d;
+                *mean = (base.get(j).map_or(f64::NAN, |&b| f64::from(b)) + d) as f32;
+                *std_dev = if variance < 0.0 { 0.0 } else { variance.sqrt() as f32 };
+            }
+        }
+    }
+
     /// Where the first NaN or infinity is.
     ///
     /// ```
