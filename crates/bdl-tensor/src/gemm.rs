@@ -116,7 +116,7 @@ pub fn matmul_nt(
     Ok(())
 }
 
-fn expect(what: &'static str, expected: [usize; 2], got: [usize; 2]) -> Result<(), Error> {
+pub(crate) fn expect(what: &'static str, expected: [usize; 2], got: [usize; 2]) -> Result<(), Error> {
     if expected == got { Ok(()) } else { Err(Error::Shape { what, expected, got }) }
 }
 
@@ -128,19 +128,23 @@ dispatched! {
 
 /// A matrix whose element `(i, j)` is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy)]
-struct Strided<'a> {
+pub(crate) struct Strided<'a> {
     data: &'a [f32],
     row_stride: usize,
     col_stride: usize,
 }
 
 impl<'a> Strided<'a> {
-    fn plain(m: Mat<'a>) -> Self {
+    pub(crate) fn plain(m: Mat<'a>) -> Self {
         Self { data: m.data(), row_stride: m.cols(), col_stride: 1 }
     }
 
     fn transposed(m: Mat<'a>) -> Self {
         Self { data: m.data(), row_stride: 1, col_stride: m.cols() }
+    }
+
+    pub(crate) fn skip_cols(self, first: usize) -> Self {
+        Self { data: &self.data[(first * self.col_stride).min(self.data.len())..], ..self }
     }
 
     fn skip_rows(self, first: usize) -> Self {
@@ -156,15 +160,23 @@ impl<'a> Strided<'a> {
 }
 
 /// `A·B` with `k` terms and `n` columns; the rows are those of the output it is run on.
-struct Product<'a> {
-    k: usize,
-    n: usize,
-    a: Strided<'a>,
-    b: Strided<'a>,
-    store: Store,
+pub(crate) struct Product<'a> {
+    pub(crate) k: usize,
+    pub(crate) n: usize,
+    pub(crate) a: Strided<'a>,
+    pub(crate) b: Strided<'a>,
+    pub(crate) store: Store,
 }
 
 impl Product<'_> {
+    /// Fills C on the caller's thread.
+    pub(crate) fn alone(&self, c: &mut MatMut<'_>) {
+        if self.k == 0 || c.data().is_empty() {
+            return self.no_terms(c.data_mut());
+        }
+        self.sgemm(self.a, c.data_mut());
+    }
+
     /// Fills C, in tasks of whole rows when that pays.
     fn run(&self, pool: &dyn Pool, c: &mut MatMut<'_>) {
         let rows = c.rows();
