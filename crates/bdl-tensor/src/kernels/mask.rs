@@ -15,7 +15,8 @@ fn piece(bits: &[u64], p: usize) -> u32 {
 
 #[inline(always)]
 fn keep(piece: u32, i: usize, x: f32) -> f32 {
-    if piece & 1 << i == 0 { 0.0 } else { x }
+    // All ones or all zeros: arithmetic on whole vectors, where a choice per element came out scalar.
+    f32::from_bits(x.to_bits() & (piece >> i & 1).wrapping_neg())
 }
 
 /// `out[i] = x[i]·scale` where bit i is set, else 0.
@@ -23,10 +24,9 @@ fn keep(piece: u32, i: usize, x: f32) -> f32 {
 fn scale_row(x: &[f32], bits: &[u64], scale: f32, out: &mut [f32]) {
     let ((x, x_rest), (out, out_rest)) = (x.as_chunks::<PIECE>(), out.as_chunks_mut::<PIECE>());
     for (p, (x, out)) in x.iter().zip(out).enumerate() {
-        let piece = piece(bits, p);
-        for i in 0..PIECE {
-            out[i] = keep(piece, i, x[i] * scale);
-        }
+        // By value, so that no element can alias another and they go through whole vectors.
+        let (x, piece) = (*x, piece(bits, p));
+        *out = std::array::from_fn(|i| keep(piece, i, x[i] * scale));
     }
     for (i, (o, &rest)) in out_rest.iter_mut().zip(x_rest).enumerate() {
         *o = keep(piece(bits, x.len()), i, rest * scale);
