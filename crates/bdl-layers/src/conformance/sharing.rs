@@ -4,7 +4,6 @@ use bdl_tensor::{Mat, MatMut, Serial, Store, kernels, matmul};
 
 use super::rig::{PLACE, Rig, same_bits};
 use super::{Failure, Judge};
-use crate::dropout::mask_scale;
 use crate::layer::Context;
 use crate::{Error, Form, Pass};
 
@@ -91,7 +90,7 @@ fn by_form(rig: &Rig<'_>, pass: &Pass<'_>) -> Result<Option<Vec<f32>>, Error> {
             site.mask(width, keep_prob, &mut masks);
             for (i, (x, out)) in rig.x.chunks(width).zip(out.chunks_mut(width)).enumerate() {
                 let mask = &masks[i * words % masks.len()..][..words];
-                mask_scale(x, mask, (1.0 / keep_prob) as f32, out);
+                kernels::mask_scale(x, mask, (1.0 / keep_prob) as f32, out);
             }
         }
     }

@@ -2,10 +2,9 @@
 
 use std::ops::Range;
 
-use bdl_tensor::{Mat, MatMut};
+use bdl_tensor::{Mat, MatMut, kernels};
 
 use super::{FEW_ROWS, MonteCarlo, PassRows, RowBlock};
-use crate::dropout::mask_scale;
 use crate::{Draw, Error, Form, Workspace};
 
 impl MonteCarlo<'_> {
@@ -149,7 +148,7 @@ impl MonteCarlo<'_> {
         let scale = (1.0 / keep_prob) as f32;
         for (i, bits) in bits.chunks_exact(dim.div_ceil(64)).enumerate() {
             for (r, x) in step.input_of(i).iter_rows().enumerate() {
-                mask_scale(x, bits, scale, out.row_mut(i * rows + r));
+                kernels::mask_scale(x, bits, scale, out.row_mut(i * rows + r));
             }
         }
     }

@@ -61,7 +61,7 @@ impl MonteCarlo<'_> {
             for (c, (column, &bias)) in last.weight.chunks_exact(units).zip(&last.bias).enumerate() {
                 let masked = &mut floats[..count * units];
                 for (bits, masked) in bits.chunks_exact(row_words).zip(masked.chunks_exact_mut(units)) {
-                    crate::dropout::mask_scale(column, bits, 1.0, masked);
+                    kernels::mask_scale(column, bits, 1.0, masked);
                 }
                 let tile = &mut other[..count * rows];
                 let (masked, mut product) =

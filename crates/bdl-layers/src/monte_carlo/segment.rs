@@ -13,7 +13,6 @@ use bdl_tensor::{Mat, MatMut, Panels, Serial, Store, kernels, matmul};
 
 use super::group::Turn;
 use super::{MonteCarlo, RowBlock};
-use crate::dropout::mask_scale;
 use crate::plan::Placed;
 use crate::{Activation, Draw, Error, Form};
 
@@ -195,7 +194,7 @@ impl Masked<'_> {
             let masked = &mut floats[..rows * units];
             for (row, out) in (c * chunk..).zip(masked.chunks_exact_mut(units)) {
                 let bits = &self.bits[row * words..(row + 1) * words];
-                mask_scale(self.x.row(row % self.x.rows()), bits, self.scale, out);
+                kernels::mask_scale(self.x.row(row % self.x.rows()), bits, self.scale, out);
             }
             let masked = Mat::new(masked, rows, units)?;
             let mut y = MatMut::new(y, rows, width)?;
