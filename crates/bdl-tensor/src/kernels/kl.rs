@@ -60,14 +60,20 @@ const ATANH_SIXTH: [f64; 8] = [
 /// `ln(2)/2`, up to which [`EXP`] holds.
 const HALF_LN2: f64 = 0.5 * std::f64::consts::LN_2;
 
-/// `c[0] + c[1]·x + c[2]·x² + …` by Horner's rule.
+/// `c[0] + c[1]·x + … + c[7]·x⁷` by Estrin's scheme: the loops wait for results, not for units, and this chain is
+/// less than half as long as Horner's.
 #[inline(always)]
-fn poly<const N: usize>(x: f64, c: [f64; N]) -> f64 {
-    let mut s = c[N - 1];
-    for i in (0..N - 1).rev() {
-        s = s * x + c[i];
-    }
-    s
+fn poly8(x: f64, c: [f64; 8]) -> f64 {
+    let (x2, pair) = (x * x, |i: usize| c[i] + c[i + 1] * x);
+    (pair(0) + pair(2) * x2) + (pair(4) + pair(6) * x2) * (x2 * x2)
+}
+
+/// `c[0] + c[1]·x + … + c[10]·x¹⁰` likewise.
+#[inline(always)]
+fn poly11(x: f64, c: [f64; 11]) -> f64 {
+    let [c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10] = c;
+    let (x2, x4) = (x * x, (x * x) * (x * x));
+    poly8(x, [c0, c1, c2, c3, c4, c5, c6, c7]) + ((c8 + c9 * x) + c10 * x2) * (x4 * x4)
 }
 
 /// `e^t`.
@@ -79,14 +85,14 @@ fn exp(t: f64) -> f64 {
     let k = shifted - ROUND;
     let r = (inside - k * LN2_HI) - k * LN2_LO;
     let power = f64::from_bits((shifted.to_bits() << 52).wrapping_add(1.0_f64.to_bits()));
-    let exp = power * (1.0 + (r + r * r * poly(r, EXP)));
+    let exp = power * (1.0 + (r + r * r * poly11(r, EXP)));
     if t > EXP_RANGE[1] { f64::INFINITY } else { exp }
 }
 
 /// `e^t − 1 − t` from t and `e^t`, without cancellation near 0, where it is `t²/2`.
 #[inline(always)]
 fn excess(t: f64, exp: f64) -> f64 {
-    let near = t * t * poly(t, EXP);
+    let near = t * t * poly11(t, EXP);
     if t.abs() < HALF_LN2 { near } else { exp - 1.0 - t }
 }
 
@@ -100,7 +106,7 @@ fn ln(x: f64) -> f64 {
     let k = if unsigned >= 2_048.0 { unsigned - 4_096.0 } else { unsigned };
     let m = f64::from_bits(x.to_bits().wrapping_sub(exponent << 52));
     let f = (m - 1.0) / (m + 1.0);
-    let sum = 2.0 * f * poly(f * f, ATANH_SIXTH) + k * LN2_LO + k * LN2_HI;
+    let sum = 2.0 * f * poly8(f * f, ATANH_SIXTH) + k * LN2_LO + k * LN2_HI;
     if x.is_nan() { x } else { sum }
 }
 
@@ -128,7 +134,7 @@ fn scale(rho: f64) -> Scale {
     let t = exp(-rho.abs());
     let inverse = 1.0 / (2.0 + t);
     let s = t * inverse;
-    let q = 2.0 * inverse * poly(s * s, ATANH_THIRD);
+    let q = 2.0 * inverse * poly11(s * s, ATANH_THIRD);
     let (outside, inside, factor) = if rho > 0.0 { (0.0, rho + t * q, 1.0) } else { (rho, q, t) };
     Scale { sigma: factor * inside, ln_sigma: outside + ln(inside), slope: 1.0 / ((1.0 + t) * inside) }
 }
