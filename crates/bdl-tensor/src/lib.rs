@@ -8,8 +8,11 @@ mod gemm;
 pub mod kernels;
 mod mat;
 pub mod math;
+mod packed;
 mod pool;
 pub mod special;
+mod strided;
+mod tile;
 
 pub use error::Error;
 pub use gemm::{Store, matmul, matmul_nt, matmul_tn};
