@@ -9,10 +9,13 @@ mod gemm;
 pub mod kernels;
 mod mat;
 pub mod math;
+mod packed;
 mod panels;
 mod pool;
 pub mod special;
+mod strided;
 mod thinned;
+mod tile;
 
 pub use error::Error;
 pub use gemm::{Store, matmul, matmul_nt, matmul_tn};

@@ -8,7 +8,7 @@
 //! [`matmul`](crate::matmul) for rows that have been masked, in the same blocks.
 
 use crate::dispatch::{Isa, dispatched};
-use crate::few_rows::multiply_add;
+use crate::tile::multiply_add;
 use crate::{Error, Mat, MatMut};
 
 /// Columns of a line.

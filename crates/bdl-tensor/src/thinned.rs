@@ -8,7 +8,8 @@
 //! C has the bits that a product with zeros in the place of what was dropped has in the kept columns.
 
 use crate::compress::compress;
-use crate::gemm::{Product, Strided, expect};
+use crate::gemm::{Product, expect};
+use crate::strided::Strided;
 use crate::{Error, Mat, MatMut, Store};
 
 /// Words of a mask over so many terms as one chain has.
