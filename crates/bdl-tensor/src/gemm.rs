@@ -125,7 +125,7 @@ pub fn matmul_nt(
     Ok(())
 }
 
-fn expect(what: &'static str, expected: [usize; 2], got: [usize; 2]) -> Result<(), Error> {
+pub(crate) fn expect(what: &'static str, expected: [usize; 2], got: [usize; 2]) -> Result<(), Error> {
     if expected == got { Ok(()) } else { Err(Error::Shape { what, expected, got }) }
 }
 
