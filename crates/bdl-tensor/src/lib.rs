@@ -1,7 +1,6 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
-mod compress;
 mod dispatch;
 mod error;
 mod few_rows;
@@ -18,7 +17,7 @@ mod thinned;
 mod tile;
 
 pub use error::Error;
-pub use gemm::{Store, matmul, matmul_nt, matmul_tn};
+pub use gemm::{Store, matmul, matmul_nt, matmul_then, matmul_tn};
 pub use mat::{Mat, MatMut};
 pub use panels::Panels;
 pub use pool::{Pool, Serial};

@@ -38,29 +38,57 @@ pub(crate) struct Packed<'a> {
 
 impl Packed<'_> {
     pub(crate) fn run(&self, c: &mut [f32]) {
-        TILE.with_borrow_mut(|tile| run(self, &mut tile.0, c));
+        with_tile(|tile| run(self, tile, c));
     }
 }
 
+/// The right operand, as something to fill a tile from.
+pub(crate) trait Right {
+    /// Terms of block `block`.
+    fn terms(&self, block: usize) -> usize;
+
+    /// Copies the terms of a block of some columns; lanes beyond the last column
+    /// hold what they held.
+    fn pack<const W: usize>(&self, block: usize, columns: &Range<usize>, to: &mut [[Vector; W]]);
+}
+
+/// Lends the tile of this thread.
+pub(crate) fn with_tile(f: impl FnOnce(&mut [Vector])) {
+    TILE.with_borrow_mut(|tile| f(&mut tile.0));
+}
+
 dispatched! {
-    fn run<I>(product: &Packed<'_>, tile: &mut [Vector], c: &mut [f32]) {
-        if product.a.col_stride == 1 {
-            chunks::<I, false>(product, tile, c);
+    fn run<I>(p: &Packed<'_>, tile: &mut [Vector], c: &mut [f32]) {
+        let b = Dense { b: p.b, k: p.k };
+        let blocks = p.k.div_ceil(BLOCK);
+        if p.a.col_stride == 1 {
+            chunks::<I, false>(p.a, &b, blocks, p.n, p.store, tile, c);
         } else {
-            chunks::<I, true>(product, tile, c);
+            chunks::<I, true>(p.a, &b, blocks, p.n, p.store, tile, c);
         }
     }
 }
 
+/// All rows of C, `n > 0` wide, in chunks.
 #[inline(always)]
-fn chunks<I: Isa, const TURNED: bool>(p: &Packed<'_>, tile: &mut [Vector], c: &mut [f32]) {
-    let rows = (CHUNK / p.k.min(BLOCK)).next_multiple_of(GROUP);
-    for (chunk, c) in c.chunks_mut(rows * p.n).enumerate() {
-        for first in (0..p.k).step_by(BLOCK) {
-            let terms = first..p.k.min(first + BLOCK);
-            let store = if first == 0 { p.store } else { Store::Add };
-            let block = Block { a: p.a.skip_rows(chunk * rows), n: p.n, store };
-            block.columns::<I, TURNED>(&terms, p.b, tile, c);
+pub(crate) fn chunks<I: Isa, const TURNED: bool>(
+    a: Strided<'_>,
+    b: &impl Right,
+    blocks: usize,
+    n: usize,
+    store: Store,
+    tile: &mut [Vector],
+    c: &mut [f32],
+) {
+    let widest = (0..blocks).map(|block| b.terms(block)).max().unwrap_or(0);
+    let rows = (CHUNK / widest.max(1)).next_multiple_of(GROUP);
+    for (chunk, c) in c.chunks_mut(rows * n).enumerate() {
+        let (a, mut first) = (a.skip_rows(chunk * rows), 0);
+        for index in 0..blocks {
+            let terms = first..first + b.terms(index);
+            let store = if index == 0 { store } else { Store::Add };
+            Block { a, n, store, index, terms: terms.clone() }.columns::<I, TURNED>(b, tile, c);
+            first = terms.end;
         }
     }
 }
@@ -70,28 +98,24 @@ struct Block<'a> {
     a: Strided<'a>,
     n: usize,
     store: Store,
+    index: usize,
+    terms: Range<usize>,
 }
 
 impl Block<'_> {
     /// All columns, in tiles as wide as the registers allow.
     #[inline(always)]
-    fn columns<I: Isa, const TURNED: bool>(
-        &self,
-        terms: &Range<usize>,
-        b: Strided<'_>,
-        tile: &mut [Vector],
-        c: &mut [f32],
-    ) {
+    fn columns<I: Isa, const TURNED: bool>(&self, b: &impl Right, tile: &mut [Vector], c: &mut [f32]) {
         let widest = if I::WIDE { WIDEST } else { 1 };
         let mut j = 0;
         while j < self.n {
             let vectors = (self.n - j).div_ceil(LANES).min(widest);
             let columns = j..self.n.min(j + vectors * LANES);
             match vectors {
-                1 => self.tile::<I, TURNED, 1>(terms, columns, b, tile, c),
-                2 => self.tile::<I, TURNED, 2>(terms, columns, b, tile, c),
-                3 => self.tile::<I, TURNED, 3>(terms, columns, b, tile, c),
-                _ => self.tile::<I, TURNED, 4>(terms, columns, b, tile, c),
+                1 => self.tile::<I, TURNED, 1>(columns, b, tile, c),
+                2 => self.tile::<I, TURNED, 2>(columns, b, tile, c),
+                3 => self.tile::<I, TURNED, 3>(columns, b, tile, c),
+                _ => self.tile::<I, TURNED, 4>(columns, b, tile, c),
             }
             j += vectors * LANES;
         }
@@ -100,27 +124,26 @@ impl Block<'_> {
     #[inline(always)]
     fn tile<I: Isa, const TURNED: bool, const W: usize>(
         &self,
-        terms: &Range<usize>,
         columns: Range<usize>,
-        b: Strided<'_>,
+        b: &impl Right,
         tile: &mut [Vector],
         c: &mut [f32],
     ) {
         let (spill, tile) = tile.split_at_mut(GROUP * W);
-        let tile = &mut tile.as_chunks_mut::<W>().0[..terms.len()];
-        pack(b, terms, &columns, tile);
+        let tile = &mut tile.as_chunks_mut::<W>().0[..self.terms.len()];
+        b.pack(self.index, &columns, tile);
         let rows = c.len() / self.n;
         let mut i = 0;
         while i + GROUP <= rows {
-            self.group::<I, TURNED, GROUP, W>(i, terms, &columns, tile, spill, c);
+            self.group::<I, TURNED, GROUP, W>(i, &columns, tile, spill, c);
             i += GROUP;
         }
         if i + 2 <= rows {
-            self.group::<I, TURNED, 2, W>(i, terms, &columns, tile, spill, c);
+            self.group::<I, TURNED, 2, W>(i, &columns, tile, spill, c);
             i += 2;
         }
         if i < rows {
-            self.group::<I, TURNED, 1, W>(i, terms, &columns, tile, spill, c);
+            self.group::<I, TURNED, 1, W>(i, &columns, tile, spill, c);
         }
     }
 
@@ -128,16 +151,15 @@ impl Block<'_> {
     fn group<I: Isa, const TURNED: bool, const R: usize, const W: usize>(
         &self,
         first: usize,
-        terms: &Range<usize>,
         columns: &Range<usize>,
         tile: &[[Vector; W]],
         spill: &mut [Vector],
         c: &mut [f32],
     ) {
         if TURNED {
-            self.rows::<I, R, W>(first, columns, &Columns::new(self.a, first, terms), tile, spill, c);
+            self.rows::<I, R, W>(first, columns, &Columns::new(self.a, first, &self.terms), tile, spill, c);
         } else {
-            self.rows::<I, R, W>(first, columns, &Rows::new(self.a, first, terms), tile, spill, c);
+            self.rows::<I, R, W>(first, columns, &Rows::new(self.a, first, &self.terms), tile, spill, c);
         }
     }
 
@@ -175,34 +197,42 @@ fn put<I: Isa>(sums: &[f32], store: Store, out: &mut [f32]) {
     }
 }
 
-/// Copies a block of terms of some columns; lanes beyond the last column hold what they held.
-#[inline(always)]
-fn pack<const W: usize>(
-    b: Strided<'_>,
-    terms: &Range<usize>,
-    columns: &Range<usize>,
-    to: &mut [[Vector; W]],
-) {
-    let width = columns.len();
-    if b.col_stride == 1 {
-        for (l, to) in terms.clone().zip(to) {
-            let from = &b.data[l * b.row_stride..][columns.clone()];
-            if width == W * LANES {
-                to.as_flattened_mut().copy_from_slice(from);
-            } else {
-                to.as_flattened_mut()[..width].copy_from_slice(from);
+/// A right operand with all its terms.
+struct Dense<'a> {
+    b: Strided<'a>,
+    k: usize,
+}
+
+impl Right for Dense<'_> {
+    #[inline(always)]
+    fn terms(&self, block: usize) -> usize {
+        BLOCK.min(self.k - block * BLOCK)
+    }
+
+    #[inline(always)]
+    fn pack<const W: usize>(&self, block: usize, columns: &Range<usize>, to: &mut [[Vector; W]]) {
+        let terms = block * BLOCK..block * BLOCK + self.terms(block);
+        let width = columns.len();
+        if self.b.col_stride == 1 {
+            for (l, to) in terms.clone().zip(to) {
+                let from = &self.b.data[l * self.b.row_stride..][columns.clone()];
+                if width == W * LANES {
+                    to.as_flattened_mut().copy_from_slice(from);
+                } else {
+                    to.as_flattened_mut()[..width].copy_from_slice(from);
+                }
             }
+            return;
         }
-        return;
-    }
-    let row = |t: usize| &b.data[(columns.start + t) * b.col_stride..][terms.clone()];
-    let fours = width / 4 * 4;
-    for t in (0..fours).step_by(4) {
-        turn_four([row(t), row(t + 1), row(t + 2), row(t + 3)], t, to);
-    }
-    for t in fours..width {
-        for (to, &x) in to.iter_mut().zip(row(t)) {
-            to.as_flattened_mut()[t] = x;
+        let row = |t: usize| &self.b.data[(columns.start + t) * self.b.col_stride..][terms.clone()];
+        let fours = width / 4 * 4;
+        for t in (0..fours).step_by(4) {
+            turn_four([row(t), row(t + 1), row(t + 2), row(t + 3)], t, to);
+        }
+        for t in fours..width {
+            for (to, &x) in to.iter_mut().zip(row(t)) {
+                to.as_flattened_mut()[t] = x;
+            }
         }
     }
 }

@@ -23,10 +23,6 @@ impl<'a> Strided<'a> {
         Self { data: &self.data[first * self.row_stride..], ..self }
     }
 
-    pub(crate) fn skip_cols(self, first: usize) -> Self {
-        Self { data: &self.data[(first * self.col_stride).min(self.data.len())..], ..self }
-    }
-
     /// Whether the last element of `[rows, cols]`, neither of them 0, lies in the data.
     pub(crate) fn covers(&self, rows: usize, cols: usize) -> bool {
         let row = (rows - 1).checked_mul(self.row_stride);

@@ -1,63 +1,40 @@
-//! Products of matrices of which some rows and columns are dropped.
-//!
-//! ```text
-//! C[i, b] = Σ_a A[i, a]·B[kept_in(a), kept_out(b)]
-//! ```
-//!
-//! The chains of [`matmul`](crate::matmul) end at multiples of 256 of the terms that B has, dropped or not: so
-//! C has the bits that a product with zeros in the place of what was dropped has in the kept columns.
+//! Products of which one mask drops terms and columns: what is dropped is neither read nor multiplied.
 
-use crate::compress::compress;
-use crate::gemm::{Product, expect};
+use std::ops::Range;
+
+use crate::dispatch::dispatched;
+use crate::gemm::expect;
+use crate::packed::{Right, chunks, with_tile};
 use crate::strided::Strided;
+use crate::tile::{BLOCK, LANES, Vector};
 use crate::{Error, Mat, MatMut, Store};
 
-/// Words of a mask over so many terms as one chain has.
-const BLOCK_WORDS: usize = 256 / 64;
-
-/// `out = x[:, kept]·scale`: the kept columns side by side.
+/// `C = A·B[kept_in, kept_out]`: the product of the units that a mask keeps with the weights between
+/// them.
+///
+/// ```text
+/// C[i, j] = Σ_l A[i, l]·B[in_l, out_j]    in_l, out_j: the l-th and j-th bit that is set
+/// ```
+///
+/// Bit `l` of a mask is bit `l mod 64` of word `l / 64`; bits beyond the last unit are not read. Without
+/// `kept_out` all columns are kept. Sums are cut into blocks by the place of a term in B, so that, with
+/// finite weights, each element has the bits of the product in which dropped inputs are 0 (but for the
+/// sign of a sum that underflows).
 ///
 /// # Shapes
-/// x `[m, n]`, kept `⌈n/64⌉` words with as many bits set as out `[m, …]` has columns, none behind the n-th.
+/// A `[m, kept in]`, B `[k, n]`, C `[m, kept out]`; `⌈k/64⌉` and `⌈n/64⌉` words.
 ///
 /// # Errors
-/// [`Error::Shape`] when the shapes do not fit.
-///
-/// # Examples
-/// ```
-/// use bdl_tensor::{Mat, MatMut, gather_columns};
-/// let x = Mat::new(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 2, 3)?;
-/// let mut out = [f32::NAN; 4];
-/// gather_columns(x, &[0b101], 2.0, &mut MatMut::new(&mut out, 2, 2)?)?;
-/// assert_eq!(out, [2.0, 6.0, 8.0, 12.0]);
-/// # Ok::<(), bdl_tensor::Error>(())
-/// ```
-pub fn gather_columns(x: Mat<'_>, kept: &[u64], scale: f32, out: &mut MatMut<'_>) -> Result<(), Error> {
-    expect("gather_columns out", [x.rows(), count(kept)], out.shape())?;
-    expect_words("gather_columns kept", x.cols(), kept)?;
-    for (i, row) in x.iter_rows().enumerate() {
-        compress(row, kept, scale, out.row_mut(i));
-    }
-    Ok(())
-}
-
-/// `C = A·B[kept_in, kept_out]`, serially; all columns without a `kept_out`.
-///
-/// # Shapes
-/// A `[m, kept_in]`, B `[k, n]`, C `[m, kept_out]`; the masks `⌈k/64⌉` and `⌈n/64⌉` words, no bit set behind the
-/// last unit; scratch at least `k·n`.
-///
-/// # Errors
-/// [`Error::Shape`] when the shapes do not fit.
+/// [`Error::Shape`] when the shapes do not fit, [`Error::Length`] for a mask of another length.
 ///
 /// # Examples
 /// ```
 /// use bdl_tensor::{Mat, MatMut, matmul_thinned};
-/// let b = Mat::new(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0], 3, 3)?;
-/// let a = Mat::new(&[1.0, 10.0], 1, 2)?;
-/// let (mut c, mut scratch) = ([f32::NAN; 2], [0.0; 9]);
-/// matmul_thinned(a, &[0b101], b, Some(&[0b011]), &mut scratch, &mut MatMut::new(&mut c, 1, 2)?)?;
-/// assert_eq!(c, [71.0, 82.0]);
+/// let a = Mat::new(&[1.0, 2.0], 1, 2)?; // units 0 and 2 of 3
+/// let b = Mat::new(&[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, 2)?;
+/// let mut out = [f32::NAN];
+/// matmul_thinned(a, &[0b101], b, Some(&[0b10]), &mut MatMut::new(&mut out, 1, 1)?)?;
+/// assert_eq!(out, [1.0 * 2.0 + 2.0 * 6.0]);
 /// # Ok::<(), bdl_tensor::Error>(())
 /// ```
 pub fn matmul_thinned(
@@ -65,145 +42,128 @@ pub fn matmul_thinned(
     kept_in: &[u64],
     b: Mat<'_>,
     kept_out: Option<&[u64]>,
-    scratch: &mut [f32],
     c: &mut MatMut<'_>,
 ) -> Result<(), Error> {
-    let n = kept_out.map_or(b.cols(), count);
-    expect("matmul_thinned a", [a.rows(), count(kept_in)], a.shape())?;
-    expect("matmul_thinned c", [a.rows(), n], c.shape())?;
-    expect(
-        "matmul_thinned scratch",
-        [b.rows(), b.cols()],
-        [scratch.len().min(b.data().len()) / b.cols().max(1), b.cols()],
-    )?;
-    expect_words("matmul_thinned kept_in", b.rows(), kept_in)?;
-    kept_out.map_or(Ok(()), |kept| expect_words("matmul_thinned kept_out", b.cols(), kept))?;
-    let (mut first, mut store) = (0, Store::Overwrite);
-    for (block, words) in kept_in.chunks(BLOCK_WORDS).enumerate() {
-        let k = count(words);
-        let gathered = &mut scratch[..k * n];
-        gather_block(b, block, words, kept_out, gathered);
-        let product = Product {
-            k,
-            n,
-            a: Strided::plain(a).skip_cols(first),
-            b: Strided::plain(Mat::new(gathered, k, n)?),
-            store,
-        };
-        product.alone(c);
-        (first, store) = (first + k, Store::Add);
+    check_mask("matmul_thinned kept_in", kept_in, b.rows())?;
+    let terms = kept(kept_in, 0..b.rows()).count();
+    expect("matmul_thinned a", [a.rows(), terms], a.shape())?;
+    if let Some(bits) = kept_out {
+        check_mask("matmul_thinned kept_out", bits, b.cols())?;
+    }
+    let columns = kept_out.map_or(b.cols(), |bits| kept(bits, 0..b.cols()).count());
+    expect("matmul_thinned c", [a.rows(), columns], c.shape())?;
+    if a.cols() == 0 {
+        c.data_mut().fill(0.0);
+    } else if columns > 0 {
+        with_tile(|tile| {
+            run(Strided::plain(a), &Thinned { b, kept_in, kept_out }, columns, tile, c.data_mut())
+        });
     }
     Ok(())
 }
 
-/// The kept rows and columns of one block of B.
-fn gather_block(b: Mat<'_>, block: usize, words: &[u64], kept_out: Option<&[u64]>, out: &mut [f32]) {
-    let width = kept_out.map_or(b.cols(), count);
-    if width == 0 {
-        return;
-    }
-    let kept = words.iter().enumerate().flat_map(|(w, &word)| bits(word).map(move |at| w * 64 + at));
-    for (l, out) in kept.zip(out.chunks_exact_mut(width)) {
-        let row = b.row(block * BLOCK_WORDS * 64 + l);
-        match kept_out {
-            None => out.copy_from_slice(row),
-            Some(kept) => compress(row, kept, 1.0, out),
-        }
-    }
-}
-
-/// Places of the bits that are set.
-fn bits(word: u64) -> impl Iterator<Item = usize> {
-    let mut left = word;
-    std::iter::from_fn(move || {
-        let at = left.trailing_zeros() as usize;
-        let any = left != 0;
-        left &= left.wrapping_sub(1);
-        any.then_some(at)
-    })
-}
-
-fn count(mask: &[u64]) -> usize {
-    mask.iter().map(|word| word.count_ones() as usize).sum()
-}
-
-/// A mask must have a word for each 64 units and nothing behind the last.
-fn expect_words(what: &'static str, units: usize, mask: &[u64]) -> Result<(), Error> {
-    expect(what, [1, units.div_ceil(64)], [1, mask.len()])?;
-    let behind =
-        if units.is_multiple_of(64) { 0 } else { mask.last().map_or(0, |word| word >> (units % 64)) };
-    if behind == 0 { Ok(()) } else { Err(Error::Shape { what, expected: [1, units], got: [1, units + 1] }) }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{Serial, matmul};
-
-    fn numbers(n: usize, seed: u32) -> Vec<f32> {
-        let word = |i: u32| (i + seed).wrapping_mul(2_654_435_761).rotate_left(13).wrapping_mul(40_503);
-        (0..n as u32).map(|i| word(i) as f32 / 2_147_483_648.0 - 1.0).collect()
-    }
-
-    /// A mask that keeps about `keep` of 8 units.
-    fn mask(units: usize, keep: u32, seed: u32) -> Vec<u64> {
-        let mut out = vec![0; units.div_ceil(64)];
-        for (i, x) in numbers(units, seed).iter().enumerate() {
-            out[i / 64] |= u64::from((x.to_bits() >> 7) % 8 < keep) << (i % 64);
-        }
-        out
-    }
-
-    #[test]
-    fn a_thinned_product_has_the_bits_of_the_product_with_zeros() {
-        for (k, n) in [(1, 1), (64, 65), (255, 7), (256, 64), (257, 130), (600, 33)] {
-            for (m, keep_in, keep_out) in
-                [(1, 4, 4), (9, 4, 8), (40, 2, 6), (17, 8, 0), (3, 0, 5), (300, 4, 4)]
-            {
-                let (x, w) = (numbers(m * k, 1), numbers(k * n, 2));
-                let (x, w) = (Mat::new(&x, m, k).unwrap(), Mat::new(&w, k, n).unwrap());
-                let (kept_in, kept_out) = (mask(k, keep_in, 5), mask(n, keep_out, 6));
-                let is_kept = |mask: &[u64], i: usize| mask[i / 64] >> (i % 64) & 1 == 1;
-                let zeroed: Vec<f32> = (0..m * k)
-                    .map(|at| if is_kept(&kept_in, at % k) { x.data()[at] * 1.5 } else { 0.0 })
-                    .collect();
-                let mut dense = vec![f32::NAN; m * n];
-                let zeroed = Mat::new(&zeroed, m, k).unwrap();
-                matmul(&Serial, zeroed, w, Store::Overwrite, &mut MatMut::new(&mut dense, m, n).unwrap())
-                    .unwrap();
-
-                let mut a = vec![f32::NAN; m * count(&kept_in)];
-                gather_columns(x, &kept_in, 1.5, &mut MatMut::new(&mut a, m, count(&kept_in)).unwrap())
-                    .unwrap();
-                let a = Mat::new(&a, m, count(&kept_in)).unwrap();
-                let mut scratch = vec![f32::NAN; k * n];
-                for kept in [None, Some(&kept_out[..])] {
-                    let width = kept.map_or(n, count);
-                    let mut got = vec![f32::NAN; m * width];
-                    let mut c = MatMut::new(&mut got, m, width).unwrap();
-                    matmul_thinned(a, &kept_in, w, kept, &mut scratch, &mut c).unwrap();
-                    let expected = (0..m * n).filter(|at| kept.is_none_or(|kept| is_kept(kept, at % n)));
-                    let differ = expected.zip(&got).find(|(at, got)| dense[*at].to_bits() != got.to_bits());
-                    assert_eq!(differ, None, "[{m}, {k}]·[{k}, {n}], {keep_in} and {keep_out} of 8");
-                }
+/// The columns that a mask keeps, times `scale`: `out[i, j] = x[i, kept_j]·scale`.
+///
+/// Bits are those of [`matmul_thinned`].
+///
+/// # Shapes
+/// x `[m, n]`, `⌈n/64⌉` words, out `[m, kept]`.
+///
+/// # Errors
+/// [`Error::Shape`] when the shapes do not fit, [`Error::Length`] for a mask of another length.
+pub fn gather_columns(x: Mat<'_>, bits: &[u64], scale: f32, out: &mut MatMut<'_>) -> Result<(), Error> {
+    check_mask("gather_columns kept", bits, x.cols())?;
+    let columns = kept(bits, 0..x.cols()).count();
+    expect("gather_columns out", [x.rows(), columns], out.shape())?;
+    let mut at = [0; WIDEST];
+    for start in (0..columns).step_by(WIDEST) {
+        let some = start..columns.min(start + WIDEST);
+        let at = places(bits, x.cols(), &some, &mut at);
+        for (row, out) in x.iter_rows().zip(out.data_mut().chunks_exact_mut(columns)) {
+            for (out, &at) in out[some.clone()].iter_mut().zip(at) {
+                *out = row[at as usize] * scale;
             }
         }
     }
+    Ok(())
+}
 
-    #[test]
-    fn wrong_shapes_are_named() {
-        let (a, b) = (Mat::new(&[0.0; 4], 2, 2).unwrap(), Mat::new(&[0.0; 9], 3, 3).unwrap());
-        let run = |kept_in: &[u64], kept_out: Option<&[u64]>, scratch: usize, cols: usize| {
-            let mut c = vec![0.0; 2 * cols];
-            let mut c = MatMut::new(&mut c, 2, cols).unwrap();
-            matmul_thinned(a, kept_in, b, kept_out, &mut vec![0.0; scratch], &mut c)
+/// The most columns of one tile.
+const WIDEST: usize = 64;
+
+fn check_mask(what: &'static str, bits: &[u64], units: usize) -> Result<(), Error> {
+    let words = units.div_ceil(64);
+    if bits.len() == words { Ok(()) } else { Err(Error::Length { what, shape: [1, words], got: bits.len() }) }
+}
+
+/// The units of `range`, which starts at a word, whose bit is set.
+#[inline(always)]
+fn kept(bits: &[u64], range: Range<usize>) -> impl Iterator<Item = usize> {
+    let words = bits[range.start / 64..range.end.div_ceil(64)].iter().enumerate();
+    words.flat_map(move |(word, &bits)| {
+        let first = range.start + word * 64;
+        let inside = range.end - first;
+        let mut bits = if inside < 64 { bits & ((1 << inside) - 1) } else { bits };
+        std::iter::from_fn(move || {
+            let next = (bits != 0).then(|| first + bits.trailing_zeros() as usize);
+            bits &= bits.wrapping_sub(1);
+            next
+        })
+    })
+}
+
+/// Where the kept units `range` are among all `units`.
+#[inline(always)]
+fn places<'a>(bits: &[u64], units: usize, range: &Range<usize>, to: &'a mut [u32; WIDEST]) -> &'a [u32] {
+    for (to, unit) in to.iter_mut().zip(kept(bits, 0..units).skip(range.start)).take(range.len()) {
+        *to = unit as u32;
+    }
+    &to[..range.len()]
+}
+
+/// A right operand without the terms and columns that are dropped.
+struct Thinned<'a> {
+    b: Mat<'a>,
+    kept_in: &'a [u64],
+    kept_out: Option<&'a [u64]>,
+}
+
+impl Thinned<'_> {
+    #[inline(always)]
+    fn block(&self, block: usize) -> Range<usize> {
+        block * BLOCK..self.b.rows().min((block + 1) * BLOCK)
+    }
+}
+
+impl Right for Thinned<'_> {
+    #[inline(always)]
+    fn terms(&self, block: usize) -> usize {
+        kept(self.kept_in, self.block(block)).count()
+    }
+
+    #[inline(always)]
+    fn pack<const W: usize>(&self, block: usize, columns: &Range<usize>, to: &mut [[Vector; W]]) {
+        const { assert!(W * LANES <= WIDEST, "a tile is wider than its list of places") };
+        let rows = kept(self.kept_in, self.block(block)).map(|l| self.b.row(l));
+        let Some(bits) = self.kept_out else {
+            for (to, row) in to.iter_mut().zip(rows) {
+                to.as_flattened_mut()[..columns.len()].copy_from_slice(&row[columns.clone()]);
+            }
+            return;
         };
-        assert!(run(&[0b011], Some(&[0b110]), 9, 2).is_ok());
-        assert!(run(&[0b111], None, 9, 3).is_err(), "a has two columns");
-        assert!(run(&[0b011], None, 9, 2).is_err(), "c is too narrow");
-        assert!(run(&[0b011], None, 8, 3).is_err(), "the scratch is too short");
-        assert!(run(&[0b1001], None, 9, 3).is_err(), "a bit behind the last unit");
-        assert!(run(&[0b011, 0], None, 9, 3).is_err(), "a word too many");
-        assert!(gather_columns(a, &[0b01], 1.0, &mut MatMut::new(&mut [0.0; 4], 2, 2).unwrap()).is_err());
+        let mut at = [0; WIDEST];
+        let at = places(bits, self.b.cols(), columns, &mut at);
+        for (to, row) in to.iter_mut().zip(rows) {
+            for (to, &at) in to.as_flattened_mut().iter_mut().zip(at) {
+                *to = row[at as usize];
+            }
+        }
+    }
+}
+
+dispatched! {
+    fn run<I>(a: Strided<'_>, b: &Thinned<'_>, columns: usize, tile: &mut [Vector], c: &mut [f32]) {
+        let blocks = b.b.rows().div_ceil(BLOCK);
+        chunks::<I, false>(a, b, blocks, columns, Store::Overwrite, tile, c);
     }
 }

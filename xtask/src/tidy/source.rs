@@ -5,11 +5,7 @@ use super::code::{code_only, has_word};
 use super::tree::Tree;
 
 /// The two doors behind which `unsafe` lives.
-const UNSAFE_DOORS: [&str; 3] = [
-    "crates/bdl-tensor/src/compress.rs",
-    "crates/bdl-tensor/src/gemm.rs",
-    "crates/bdl-tensor/src/dispatch.rs",
-];
+const UNSAFE_DOORS: [&str; 2] = ["crates/bdl-tensor/src/gemm.rs", "crates/bdl-tensor/src/dispatch.rs"];
 
 /// Generators with hidden entropy: with them a result cannot be drawn again.
 const HIDDEN_GENERATORS: [&str; 3] = ["thread_rng", "rand::rng(", "from_os_rng"];
@@ -20,11 +16,8 @@ const LEFTOVERS: [&str; 3] = ["todo!", "unimplemented!", "dbg!"];
 const WITHOUT_DOCS: [&str; 1] = ["error.rs"];
 
 pub(super) fn unsafe_stays_behind_its_doors(tree: &Tree) -> Vec<Fault> {
-    let mut faults = words(
-        tree,
-        &["unsafe"],
-        "is allowed only behind bdl-tensor's three doors, gemm.rs, dispatch.rs and compress.rs",
-    );
+    let mut faults =
+        words(tree, &["unsafe"], "is allowed only behind bdl-tensor's two doors, gemm.rs and dispatch.rs");
     faults.retain(|f| !UNSAFE_DOORS.contains(&f.path.as_str()));
     faults
 }

@@ -31,9 +31,9 @@ pub(super) struct Link<'p> {
 }
 
 impl<'p> Link<'p> {
-    /// Floats that the gathered weights and biases take.
+    /// Floats that the gathered biases take.
     pub(super) fn scratch(&self) -> usize {
-        self.weight.data().len() + self.bias.len()
+        self.bias.len()
     }
 
     /// Words of the mask.
@@ -106,8 +106,8 @@ impl MonteCarlo<'_> {
             let direct = last && link.map.is_none();
             let target = if direct { out.data_mut() } else { &mut turn.back[..rows * width_out] };
             let mut y = MatMut::new(target, rows, width_out)?;
-            let (bias, scratch) = turn.floats.split_at_mut(link.bias.len());
-            matmul_thinned(x, &kept_in[..link.words()], link.weight, kept, scratch, &mut y)?;
+            let bias = &mut turn.floats[..link.bias.len()];
+            matmul_thinned(x, &kept_in[..link.words()], link.weight, kept, &mut y)?;
             kernels::add_bias_rows(gathered(link.bias, kept, bias)?, &mut y);
             turn.index = link.next;
             if direct {
