@@ -15,7 +15,10 @@
 mod activation;
 mod adam;
 mod elementwise;
+mod exp;
+mod exp_table;
 mod kl;
+mod mixture;
 mod normal;
 mod softmax;
 mod sums;
@@ -26,7 +29,9 @@ pub use activation::{
 };
 pub use adam::{AdamStep, adam};
 pub use elementwise::{add, add_bias_rows, axpy, mul, mul_add_into, scale, sqrt_mul_add, square};
+pub use exp::exp_f64;
 pub use kl::{kl_normal, kl_normal_grad};
+pub use mixture::{Normals, normals_density, normals_mass, normals_rough};
 pub use normal::box_muller;
 pub use softmax::{log_softmax, softmax};
 pub use sums::{col_sums_add, dot_f64, first_non_finite, sum_f64, sum_squares_f64};

@@ -10,6 +10,7 @@ mod gamma;
 mod normal;
 
 pub use erf::{erf, erfc};
+pub(crate) use erf::{ERFCX, head_26};
 pub use gamma::ln_gamma;
 pub use normal::{ln_norm_cdf, ln_norm_pdf, norm_cdf, norm_pdf, norm_quantile};
 
