@@ -64,20 +64,34 @@ fn exp_neg_half_square<I: Isa>(x: &[f64; BLOCK]) -> [f64; BLOCK] {
 #[inline(always)]
 fn norm_cdf<I: Isa>(z: &[f64; BLOCK]) -> [f64; BLOCK] {
     let mut y = exp_neg_half_square::<I>(&z.map(f64::abs));
+    let erfcx = erfcx(z);
     for i in 0..BLOCK {
-        // Beyond, the exponential is 0, and infinity must not become NaN.
-        let a = if z[i].abs() > 1e3 { 1e3 } else { z[i].abs() };
-        let x = a * FRAC_1_SQRT_2;
-        let t = (x - 3.75) / (x + 3.75);
-        let (mut b1, mut b2) = (0.0, 0.0);
-        for k in (1..ERFCX.len()).rev() {
-            (b1, b2) = (2.0 * t * b1 - b2 + ERFCX[k], b1);
-        }
-        let erfcx = (t * b1 - b2 + ERFCX[0]) / (1.0 + 2.0 * x);
-        let tail = 0.5 * erfcx * y[i];
+        let tail = 0.5 * erfcx[i] * y[i];
         y[i] = if z[i] < 0.0 { tail } else { 1.0 - tail };
     }
     y
+}
+
+/// `e^{x²}·erfc(x)` for `x = |z|/√2`. Clenshaw's recurrence is one long chain: several vectors take it side by side.
+#[inline(always)]
+fn erfcx(z: &[f64; BLOCK]) -> [f64; BLOCK] {
+    let (mut x, mut t) = ([0.0; BLOCK], [0.0; BLOCK]);
+    for i in 0..BLOCK {
+        // Beyond, the exponential is 0, and infinity must not become NaN.
+        let a = if z[i].abs() > 1e3 { 1e3 } else { z[i].abs() };
+        x[i] = a * FRAC_1_SQRT_2;
+        t[i] = (x[i] - 3.75) / (x[i] + 3.75);
+    }
+    let (mut b1, mut b2) = ([0.0; BLOCK], [0.0; BLOCK]);
+    for c in ERFCX[1..].iter().rev() {
+        for i in 0..BLOCK {
+            (b1[i], b2[i]) = (2.0 * t[i] * b1[i] - b2[i] + c, b1[i]);
+        }
+    }
+    for i in 0..BLOCK {
+        x[i] = (t[i] * b1[i] - b2[i] + ERFCX[0]) / (1.0 + 2.0 * x[i]);
+    }
+    x
 }
 
 dispatched! {
