@@ -1,7 +1,7 @@
 //! Predicting a whole file, chunk by chunk, in constant memory.
 
 use std::collections::HashSet;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 
 use bdl_infer::Passes;
@@ -153,29 +153,46 @@ impl Model {
     /// An absent Monte Carlo error is an empty text; classes are told by name.
     #[must_use]
     pub fn output_values(&self, row: &PredictedRow<'_>) -> Vec<OutputValue> {
-        let class = |i: f64| OutputValue::Text(self.schema().class_names()[i as usize].clone());
-        let mut values = match *row.prediction {
+        self.values(row)
+            .map(|value| match value {
+                ValueRef::Number(x) => OutputValue::Number(x),
+                ValueRef::Text(text) => OutputValue::Text(text.to_owned()),
+                ValueRef::Absent => OutputValue::Absent,
+            })
+            .collect()
+    }
+
+    /// The same without a copy.
+    fn values<'a>(&'a self, row: &PredictedRow<'a>) -> impl Iterator<Item = ValueRef<'a>> {
+        let class = |i: f64| ValueRef::Text(&self.schema().class_names()[i as usize]);
+        let (label, numbers, mcse) = match *row.prediction {
             Prediction::Real(p) => {
                 let numbers = [p.mean, p.std, p.aleatoric_std, p.epistemic_std, p.lower, p.upper];
-                let mut values: Vec<_> = numbers.map(OutputValue::Number).into();
-                values.push(OutputValue::optional(p.mean_mcse));
-                values
+                (None, (numbers, 6), p.mean_mcse)
             }
             Prediction::Class(p) => {
-                let mut values = vec![class(f64::from(p.label))];
-                values.extend(row.probs.iter().copied().map(OutputValue::Number));
-                let numbers = [p.predictive_entropy, p.expected_entropy, p.mutual_information];
-                values.extend(numbers.map(OutputValue::Number));
-                values.push(OutputValue::optional(p.mutual_information_mcse));
-                values
+                let [a, b, c] = [p.predictive_entropy, p.expected_entropy, p.mutual_information];
+                let label = Some(class(f64::from(p.label)));
+                (label, ([a, b, c, 0.0, 0.0, 0.0], 3), p.mutual_information_mcse)
             }
         };
-        match self.task() {
-            Task::Regression => values.extend(row.draws.iter().copied().map(OutputValue::Number)),
-            Task::Classification => values.extend(row.draws.iter().copied().map(class)),
-        }
-        values
+        let of_classes = label.is_some();
+        let draw = move |x: f64| if of_classes { class(x) } else { ValueRef::Number(x) };
+        let (numbers, n) = numbers;
+        label
+            .into_iter()
+            .chain(row.probs.iter().copied().map(ValueRef::Number))
+            .chain(numbers.into_iter().take(n).map(ValueRef::Number))
+            .chain(std::iter::once(mcse.map_or(ValueRef::Absent, ValueRef::Number)))
+            .chain(row.draws.iter().copied().map(draw))
     }
+}
+
+/// An [`OutputValue`] whose text stands elsewhere.
+enum ValueRef<'a> {
+    Number(f64),
+    Text(&'a str),
+    Absent,
 }
 
 /// A value of a predicted row.
@@ -190,9 +207,36 @@ pub enum OutputValue {
     Absent,
 }
 
-impl OutputValue {
-    fn optional(value: Option<f64>) -> Self {
-        value.map_or(Self::Absent, Self::Number)
+/// A number in its shortest exact form, without an allocation.
+struct Digits {
+    text: [u8; LONGEST],
+    len: usize,
+}
+
+/// −5e−324 has 327 characters.
+const LONGEST: usize = 400;
+
+impl Digits {
+    fn of(x: f64) -> Result<Self, csv::Error> {
+        let mut digits = Self { text: [0; LONGEST], len: 0 };
+        write!(digits, "{x}")?;
+        Ok(digits)
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.len]
+    }
+}
+
+impl Write for Digits {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let n = (&mut self.text[self.len..]).write(text)?;
+        self.len += n;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -216,11 +260,11 @@ pub fn write_csv_row<W: Write>(
     for kept in row.kept {
         csv.write_field(kept)?;
     }
-    for value in model.output_values(row) {
+    for value in model.values(row) {
         match value {
-            OutputValue::Number(x) => csv.write_field(x.to_string())?,
-            OutputValue::Text(text) => csv.write_field(text)?,
-            OutputValue::Absent => csv.write_field("")?,
+            ValueRef::Number(x) => csv.write_field(Digits::of(x)?.as_bytes())?,
+            ValueRef::Text(text) => csv.write_field(text)?,
+            ValueRef::Absent => csv.write_field("")?,
         }
     }
     csv.write_record(None::<&[u8]>)

@@ -136,7 +136,22 @@ mod tests {
         let dense = (-40_000..40_000).map(|i| f64::from(i) * (5e-4 + 1e-13 * f64::from(i)));
         let whole = (-7_600..7_200).map(|i| f64::from(i) * 0.1 + 1e-5);
         let tiny = (0..80).map(|i| if i % 2 == 0 { 1.0 } else { -1.0 } * 0.003 / f64::powi(2.0, i));
-        let edges = [0.0, -0.0, -708.0, -512.0, 511.0, 512.0, 709.0, 709.9, -745.2, -746.0, -1e300, 1e300, f64::MIN, f64::MAX];
+        let edges = [
+            0.0,
+            -0.0,
+            -708.0,
+            -512.0,
+            511.0,
+            512.0,
+            709.0,
+            709.9,
+            -745.2,
+            -746.0,
+            -1e300,
+            1e300,
+            f64::MIN,
+            f64::MAX,
+        ];
         let not_finite = [f64::INFINITY, f64::NEG_INFINITY, f64::NAN];
         dense.chain(whole).chain(tiny).chain(edges).chain(not_finite).collect()
     }

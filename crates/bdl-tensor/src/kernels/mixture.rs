@@ -193,7 +193,8 @@ mod tests {
             f64::from(s >> 8) / 8_388_608.0 - 1.0
         };
         let means: Vec<f64> = (0..n).map(|i| next() * if i % 7 == 3 { 300.0 } else { 2.0 }).collect();
-        let sds: Vec<f64> = (0..n).map(|i| (3.0 * next()).exp() * if i % 11 == 5 { 1e-3 } else { 1.0 }).collect();
+        let sds: Vec<f64> =
+            (0..n).map(|i| (3.0 * next()).exp() * if i % 11 == 5 { 1e-3 } else { 1.0 }).collect();
         let ln_sds = sds.iter().map(|sd| sd.ln()).collect();
         [means, sds, ln_sds]
     }
@@ -222,7 +223,10 @@ mod tests {
                             // Other systems' exp may round otherwise.
                             got == naive || !cfg!(target_env = "gnu") && (got / naive - 1.0).abs() < 1e-14
                         };
-                        assert!([(got[0], mass), (got[1], density)].into_iter().all(same), "{level:?} {n} {y} {sign}");
+                        assert!(
+                            [(got[0], mass), (got[1], density)].into_iter().all(same),
+                            "{level:?} {n} {y} {sign}"
+                        );
                     }
                 }
             }
