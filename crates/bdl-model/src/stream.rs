@@ -355,7 +355,11 @@ impl Run<'_> {
         std::thread::scope(|threads| {
             threads.spawn(move || read_ahead(reader, first, &to_stage, &spare));
             threads.spawn(move || {
-                read.iter().try_for_each(|(chunk, read)| to_sink.send(stage.tell(chunk, read)))
+                for (chunk, read) in read {
+                    if to_sink.send(stage.tell(chunk, read)).is_err() {
+                        break;
+                    }
+                }
             });
             // Moved here, so that they are closed before the threads are waited for.
             let (told, to_reader) = (told, to_reader);

@@ -68,8 +68,9 @@ pub(super) fn block<I: Isa>(x: &[f64; BLOCK]) -> [f64; BLOCK] {
     for i in 0..BLOCK {
         let power = f64::from_bits(head[i].wrapping_add(steps[i] << 45));
         let fast = power.mul_add(rest(r[i], f64::from_bits(tail[i])), power);
-        y[i] = if x[i] < ZERO { 0.0 } else { fast };
-        rare |= !(x[i] < ZERO) & !((NORMAL[0] < x[i]) & (x[i] < NORMAL[1]));
+        let zero = x[i] < ZERO;
+        y[i] = if zero { 0.0 } else { fast };
+        rare |= !zero & !((NORMAL[0] < x[i]) & (x[i] < NORMAL[1]));
     }
     if rare { edges(x, y) } else { y }
 }
