@@ -1,7 +1,8 @@
 //! Predicting a whole file, chunk by chunk, in constant memory.
 
 use std::collections::HashSet;
-use std::io::Write;
+use std::io::{self, Write};
+use std::sync::mpsc::{Receiver, SyncSender, channel, sync_channel};
 
 use bdl_infer::Passes;
 use bdl_tensor::Pool;
@@ -89,7 +90,10 @@ const CHUNK: usize = 1024;
 impl Model {
     /// Predicts all rows of a file and hands them to `sink` in input order.
     ///
-    /// Memory is bounded whatever the length of the file and the number of passes. Under
+    /// Memory is bounded whatever the length of the file and the number of passes: reading, predicting and `sink` run side
+    /// by side with a few chunks of rows between them, each on a thread of its own beside those of the pool, if the file
+    /// has more than one chunk. `sink` is called on the caller's. After an error all have ended when this returns, so that
+    /// it may wait for the row that is being read from a pipe. Under
     /// [`Scope::Row`](bdl_layers::Scope::Row) a row's noise is addressed by its number among the *predicted* rows:
     /// a skipped row has none.
     ///
@@ -110,30 +114,19 @@ impl Model {
         let keep = kept_columns(reader, &how.keep)?;
         let name = |&column: &usize| reader.columns()[column].clone();
         let ignored = map.ignored.iter().filter(|c| !keep.contains(c)).map(name).collect();
-        let mut run = Run {
-            predictor: self.predictor(how.passes)?,
-            how,
-            pool,
-            map,
-            keep,
-            report: FileReport { ignored, ..FileReport::default() },
-            x: Vec::new(),
-            bad: Vec::new(),
-        };
-        let mut chunk = Chunk::new();
-        loop {
-            let read = reader.next_chunk(CHUNK, &mut chunk);
-            run.chunk(&chunk, sink)?;
-            match read {
-                Ok(true) => {}
-                Ok(false) if run.report.rows + run.report.skipped == 0 => {
-                    return Err(Error::HeaderOnly { file: reader.file().into() });
-                }
-                Ok(false) => return Ok(run.report),
-                Err(e) if e.is_bad_row() => run.bad_row(e, sink)?,
-                Err(e) => return Err(e),
-            }
+        let mut run = Run { how, keep, report: FileReport { ignored, ..FileReport::default() } };
+        let stage = Stage { predictor: self.predictor(how.passes)?, how, pool, map, x: Vec::new(), rows: 0 };
+        let mut first = Chunk::new();
+        let read = reader.next_chunk(CHUNK, &mut first);
+        if first.len() < CHUNK {
+            run.here(reader, stage, first, read, sink)?;
+        } else {
+            run.overlapped(reader, stage, first, sink)?;
         }
+        if run.report.rows + run.report.skipped == 0 {
+            return Err(Error::HeaderOnly { file: reader.file().into() });
+        }
+        Ok(run.report)
     }
 
     /// Names of the columns that [`write_csv_row`] writes: the kept ones, then the prediction's.
@@ -160,29 +153,46 @@ impl Model {
     /// An absent Monte Carlo error is an empty text; classes are told by name.
     #[must_use]
     pub fn output_values(&self, row: &PredictedRow<'_>) -> Vec<OutputValue> {
-        let class = |i: f64| OutputValue::Text(self.schema().class_names()[i as usize].clone());
-        let mut values = match *row.prediction {
+        self.values(row)
+            .map(|value| match value {
+                ValueRef::Number(x) => OutputValue::Number(x),
+                ValueRef::Text(text) => OutputValue::Text(text.to_owned()),
+                ValueRef::Absent => OutputValue::Absent,
+            })
+            .collect()
+    }
+
+    /// The same without a copy.
+    fn values<'a>(&'a self, row: &PredictedRow<'a>) -> impl Iterator<Item = ValueRef<'a>> {
+        let class = |i: f64| ValueRef::Text(&self.schema().class_names()[i as usize]);
+        let (label, numbers, mcse) = match *row.prediction {
             Prediction::Real(p) => {
                 let numbers = [p.mean, p.std, p.aleatoric_std, p.epistemic_std, p.lower, p.upper];
-                let mut values: Vec<_> = numbers.map(OutputValue::Number).into();
-                values.push(OutputValue::optional(p.mean_mcse));
-                values
+                (None, (numbers, 6), p.mean_mcse)
             }
             Prediction::Class(p) => {
-                let mut values = vec![class(f64::from(p.label))];
-                values.extend(row.probs.iter().copied().map(OutputValue::Number));
-                let numbers = [p.predictive_entropy, p.expected_entropy, p.mutual_information];
-                values.extend(numbers.map(OutputValue::Number));
-                values.push(OutputValue::optional(p.mutual_information_mcse));
-                values
+                let [a, b, c] = [p.predictive_entropy, p.expected_entropy, p.mutual_information];
+                let label = Some(class(f64::from(p.label)));
+                (label, ([a, b, c, 0.0, 0.0, 0.0], 3), p.mutual_information_mcse)
             }
         };
-        match self.task() {
-            Task::Regression => values.extend(row.draws.iter().copied().map(OutputValue::Number)),
-            Task::Classification => values.extend(row.draws.iter().copied().map(class)),
-        }
-        values
+        let of_classes = label.is_some();
+        let draw = move |x: f64| if of_classes { class(x) } else { ValueRef::Number(x) };
+        let (numbers, n) = numbers;
+        label
+            .into_iter()
+            .chain(row.probs.iter().copied().map(ValueRef::Number))
+            .chain(numbers.into_iter().take(n).map(ValueRef::Number))
+            .chain(std::iter::once(mcse.map_or(ValueRef::Absent, ValueRef::Number)))
+            .chain(row.draws.iter().copied().map(draw))
     }
+}
+
+/// An [`OutputValue`] whose text stands elsewhere.
+enum ValueRef<'a> {
+    Number(f64),
+    Text(&'a str),
+    Absent,
 }
 
 /// A value of a predicted row.
@@ -197,9 +207,36 @@ pub enum OutputValue {
     Absent,
 }
 
-impl OutputValue {
-    fn optional(value: Option<f64>) -> Self {
-        value.map_or(Self::Absent, Self::Number)
+/// A number in its shortest exact form, without an allocation.
+struct Digits {
+    text: [u8; LONGEST],
+    len: usize,
+}
+
+/// −5e−324 has 327 characters.
+const LONGEST: usize = 400;
+
+impl Digits {
+    fn of(x: f64) -> Result<Self, csv::Error> {
+        let mut digits = Self { text: [0; LONGEST], len: 0 };
+        write!(digits, "{x}")?;
+        Ok(digits)
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.len]
+    }
+}
+
+impl Write for Digits {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let n = (&mut self.text[self.len..]).write(text)?;
+        self.len += n;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
     }
 }
 
@@ -223,11 +260,11 @@ pub fn write_csv_row<W: Write>(
     for kept in row.kept {
         csv.write_field(kept)?;
     }
-    for value in model.output_values(row) {
+    for value in model.values(row) {
         match value {
-            OutputValue::Number(x) => csv.write_field(x.to_string())?,
-            OutputValue::Text(text) => csv.write_field(text)?,
-            OutputValue::Absent => csv.write_field("")?,
+            ValueRef::Number(x) => csv.write_field(Digits::of(x)?.as_bytes())?,
+            ValueRef::Text(text) => csv.write_field(text)?,
+            ValueRef::Absent => csv.write_field("")?,
         }
     }
     csv.write_record(None::<&[u8]>)
@@ -250,52 +287,114 @@ fn kept_columns(reader: &RowReader, keep: &[String]) -> Result<Vec<usize>, Error
     keep.iter().map(|name| find_column("--keep", &file, reader.columns(), name)).collect()
 }
 
-/// The state of a run over a file.
+/// What has been told of a file so far.
 struct Run<'a> {
+    how: &'a FilePrediction,
+    keep: Vec<usize>,
+    report: FileReport,
+}
+
+/// Encodes and predicts chunks, one after the other.
+struct Stage<'a> {
     predictor: ModelPredictor<'a>,
     how: &'a FilePrediction,
     pool: &'a dyn Pool,
     map: ColumnMap,
-    keep: Vec<usize>,
-    report: FileReport,
-    /// The rows of a chunk that could be encoded, and where and why others could not.
+    /// The rows of a chunk that could be encoded.
     x: Vec<f32>,
+    /// How many rows were predicted before.
+    rows: u64,
+}
+
+/// A chunk, and what came of it.
+struct Told {
+    chunk: Chunk,
+    /// Whether there may be more to read, or why there was no next row.
+    read: Result<bool, Error>,
+    predictions: Result<Predictions, Error>,
+    /// Where and why rows could not be encoded.
     bad: Vec<(usize, Error)>,
 }
 
 type Sink<'s> = dyn FnMut(FileEvent<'_>) -> Result<(), Error> + 's;
 
+/// Chunks that wait between two threads.
+const QUEUE: usize = 1;
+
 impl Run<'_> {
-    fn chunk(&mut self, chunk: &Chunk, sink: &mut Sink<'_>) -> Result<(), Error> {
-        self.encode(chunk);
-        let told = self.predictor.predict(&self.x, self.report.rows, &self.how.telling, self.pool)?;
+    /// All on this thread: a file of one chunk is not worth another.
+    fn here(
+        &mut self,
+        reader: &mut RowReader,
+        mut stage: Stage<'_>,
+        first: Chunk,
+        read: Result<bool, Error>,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Error> {
+        let mut told = stage.tell(first, read);
+        while let Some(mut chunk) = self.emit(told, sink)? {
+            let read = reader.next_chunk(CHUNK, &mut chunk);
+            told = stage.tell(chunk, read);
+        }
+        Ok(())
+    }
+
+    /// A thread reads, a thread predicts (with the pool), and this one writes what comes of it.
+    ///
+    /// Whoever fails or is done closes its ends of the channels, upon which the others end too.
+    fn overlapped(
+        &mut self,
+        reader: &mut RowReader,
+        mut stage: Stage<'_>,
+        first: Chunk,
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Error> {
+        let (to_stage, read) = sync_channel(QUEUE);
+        let (to_sink, told) = sync_channel(QUEUE);
+        let (to_reader, spare) = channel();
+        std::thread::scope(|threads| {
+            threads.spawn(move || read_ahead(reader, first, &to_stage, &spare));
+            threads.spawn(move || {
+                for (chunk, read) in read {
+                    if to_sink.send(stage.tell(chunk, read)).is_err() {
+                        break;
+                    }
+                }
+            });
+            // Moved here, so that they are closed before the threads are waited for.
+            let (told, to_reader) = (told, to_reader);
+            for told in &told {
+                match self.emit(told, sink)? {
+                    // The reader may have come to the end and gone.
+                    Some(chunk) => drop(to_reader.send(chunk)),
+                    None => break,
+                }
+            }
+            Ok(())
+        })
+    }
+
+    /// Hands a chunk to the sink, and back; `None` if it was the last.
+    fn emit(&mut self, told: Told, sink: &mut Sink<'_>) -> Result<Option<Chunk>, Error> {
+        let Told { chunk, read, predictions, bad } = told;
+        let told = predictions?;
         self.report.rows += told.rows.len() as u64;
         self.report.beyond_tolerance += told.beyond_tolerance as u64;
-        let mut bad = std::mem::take(&mut self.bad).into_iter().peekable();
+        let mut bad = bad.into_iter().peekable();
         let mut next = 0;
         for (at, row) in chunk.rows().enumerate() {
             match bad.next_if(|(bad, _)| *bad == at) {
                 Some((_, e)) => self.bad_row(e, sink)?,
                 None => {
-                    emit(&row, &self.keep, &told, next, sink)?;
+                    emit_row(&row, &self.keep, &told, next, sink)?;
                     next += 1;
                 }
             }
         }
-        Ok(())
-    }
-
-    /// Encodes the rows of a chunk, under [`OnBadRow::Stop`] those before the first bad one.
-    fn encode(&mut self, chunk: &Chunk) {
-        let encoder = self.predictor.model().encoder();
-        self.x.clear();
-        for (at, row) in chunk.rows().enumerate() {
-            if let Err(e) = encoder.append_row(&row, &self.map, &mut self.x) {
-                self.bad.push((at, e));
-                if self.how.on_bad_row == OnBadRow::Stop {
-                    return;
-                }
-            }
+        match read {
+            Ok(more) => Ok(more.then_some(chunk)),
+            Err(e) if e.is_bad_row() => self.bad_row(e, sink).map(|()| Some(chunk)),
+            Err(e) => Err(e),
         }
     }
 
@@ -310,7 +409,51 @@ impl Run<'_> {
     }
 }
 
-fn emit(
+/// Reads chunks until the end, an error that ends the file, or until nobody takes them.
+fn read_ahead(
+    reader: &mut RowReader,
+    first: Chunk,
+    to_stage: &SyncSender<(Chunk, Result<bool, Error>)>,
+    spare: &Receiver<Chunk>,
+) {
+    let mut next = (first, Ok(true));
+    loop {
+        let more = next.1.as_ref().map_or_else(Error::is_bad_row, |more| *more);
+        if to_stage.send(next).is_err() || !more {
+            return;
+        }
+        let mut chunk = spare.try_recv().unwrap_or_default();
+        let read = reader.next_chunk(CHUNK, &mut chunk);
+        next = (chunk, read);
+    }
+}
+
+impl Stage<'_> {
+    fn tell(&mut self, chunk: Chunk, read: Result<bool, Error>) -> Told {
+        let bad = self.encode(&chunk);
+        let predictions = self.predictor.predict(&self.x, self.rows, &self.how.telling, self.pool);
+        self.rows += predictions.as_ref().map_or(0, |told| told.rows.len() as u64);
+        Told { chunk, read, predictions, bad }
+    }
+
+    /// Encodes the rows of a chunk, under [`OnBadRow::Stop`] those before the first bad one.
+    fn encode(&mut self, chunk: &Chunk) -> Vec<(usize, Error)> {
+        let encoder = self.predictor.model().encoder();
+        let mut bad = Vec::new();
+        self.x.clear();
+        for (at, row) in chunk.rows().enumerate() {
+            if let Err(e) = encoder.append_row(&row, &self.map, &mut self.x) {
+                bad.push((at, e));
+                if self.how.on_bad_row == OnBadRow::Stop {
+                    break;
+                }
+            }
+        }
+        bad
+    }
+}
+
+fn emit_row(
     row: &Row<'_>,
     keep: &[usize],
     told: &Predictions,

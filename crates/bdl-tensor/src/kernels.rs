@@ -16,8 +16,11 @@ mod activation;
 mod adam;
 mod chacha;
 mod elementwise;
+mod exp;
+mod exp_table;
 mod kl;
 mod mask;
+mod mixture;
 mod normal;
 mod softmax;
 mod sums;
@@ -31,8 +34,10 @@ pub use chacha::{Blocks, bytes_below, chacha8};
 pub use elementwise::{
     add, add_bias_rows, axpy, mul, mul_add_assign, mul_add_into, scale, sqrt_mul_add, square,
 };
+pub use exp::exp_f64;
 pub use kl::{kl_normal, kl_normal_grad};
 pub use mask::{mask_scale, mask_scale_rows, mask_to_f32};
+pub use mixture::{Normals, normals_density, normals_mass, normals_rough};
 pub use normal::{box_muller, box_muller_blocks};
 pub use softmax::{log_softmax, softmax};
 pub use sums::{col_moments, col_sums_add, dot_f64, first_non_finite, sum_f64, sum_squares_f64};

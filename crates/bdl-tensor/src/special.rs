@@ -9,6 +9,7 @@ mod erf;
 mod gamma;
 mod normal;
 
+pub(crate) use erf::{ERFCX, head_26};
 pub use erf::{erf, erfc};
 pub use gamma::ln_gamma;
 pub use normal::{ln_norm_cdf, ln_norm_pdf, norm_cdf, norm_pdf, norm_quantile};

@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Uci(UciArgs),
     /// The gated methods on three splits of the set that is shipped
     Gate(GateArgs),
+    /// A long file through prediction: rows per second and peak memory, at a tenth of the rows and at all
+    Stream(StreamArgs),
 }
 
 /// Arguments of `uci`.
@@ -52,6 +54,14 @@ pub(crate) struct GateArgs {
     /// Threads; 0 for as many as the machine has cores
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: usize,
+}
+
+/// Arguments of `stream`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct StreamArgs {
+    /// Rows of the file, 13 features each: 10 million take a gigabyte in the temporary folder, and as much for the output
+    #[arg(long, value_name = "N", default_value_t = 1_000_000)]
+    pub(crate) rows: u64,
 }
 
 fn splits(text: &str) -> Result<Range<usize>, String> {

@@ -1,6 +1,7 @@
 //! The predictive distribution of a class.
 
 use bdl_dist::NoiseRng;
+use bdl_tensor::kernels::exp_f64;
 
 use super::{MixtureScratch, Predictive, ln_mean_mcse, logsumexp, mcse};
 use crate::{ClassLikelihood, Error};
@@ -16,8 +17,9 @@ pub struct ClassMixture<'a> {
     /// `[S, classes]` each.
     ln_probs: &'a [f64],
     pass_probs: &'a [f64],
-    /// `[classes]`, the mean over the passes.
+    /// `[classes]`, the mean over the passes, and its logarithms.
     probs: &'a [f64],
+    ln_mean: &'a [f64],
 }
 
 impl<'a> ClassMixture<'a> {
@@ -28,14 +30,23 @@ impl<'a> ClassMixture<'a> {
         scratch: &'a mut MixtureScratch,
     ) -> Self {
         let (samples, classes) = (predictive.samples, likelihood.classes());
-        let [ln_probs, probs, mean_probs] = scratch.slices([samples * classes, samples * classes, classes]);
+        let [ln_probs, probs, means] = scratch.slices([samples * classes, samples * classes, 2 * classes]);
+        let (mean_probs, ln_mean) = means.split_at_mut(classes);
         predictive.fill_class(likelihood, row, ln_probs);
-        probs.iter_mut().zip(&*ln_probs).for_each(|(p, ln_p)| *p = ln_p.exp());
+        exp_f64(ln_probs, probs);
         mean_probs.fill(0.0);
         for pass in probs.chunks_exact(classes) {
             mean_probs.iter_mut().zip(pass).for_each(|(mean, p)| *mean += p / samples as f64);
         }
-        Self { samples, members: predictive.members(), ln_probs, pass_probs: probs, probs: mean_probs }
+        ln_mean.iter_mut().zip(&*mean_probs).for_each(|(ln, p)| *ln = p.ln());
+        Self {
+            samples,
+            members: predictive.members(),
+            ln_probs,
+            pass_probs: probs,
+            probs: mean_probs,
+            ln_mean,
+        }
     }
 
     /// Number of classes.
@@ -75,7 +86,7 @@ impl<'a> ClassMixture<'a> {
     /// `H[E p]`, the entropy of the mean probabilities: total uncertainty.
     #[must_use]
     pub fn predictive_entropy(&self) -> f64 {
-        -self.probs.iter().map(|&p| p_ln(p, p.ln())).sum::<f64>()
+        -self.probs.iter().zip(self.ln_mean).map(|(&p, &ln_p)| p_ln(p, ln_p)).sum::<f64>()
     }
 
     /// Monte Carlo standard error of [`predictive_entropy`](Self::predictive_entropy); `None` if S = 1.
@@ -87,7 +98,8 @@ impl<'a> ClassMixture<'a> {
     /// the formula says 0: `docs/math.md#mcse`.
     #[must_use]
     pub fn predictive_entropy_mcse(&self) -> Option<f64> {
-        let cross = |pass: &[f64]| -pass.iter().zip(self.probs).map(|(&p, q)| p_ln(p, q.ln())).sum::<f64>();
+        let cross =
+            |pass: &[f64]| -pass.iter().zip(self.ln_mean).map(|(&p, &ln_q)| p_ln(p, ln_q)).sum::<f64>();
         mcse(self.pass_probs.chunks_exact(self.classes()).map(cross), self.samples, self.members)
     }
 
@@ -185,8 +197,8 @@ impl<'a> ClassMixture<'a> {
         let passes =
             self.pass_probs.chunks_exact(self.classes()).zip(self.ln_probs.chunks_exact(self.classes()));
         passes.map(|(probs, ln_probs)| {
-            let terms = probs.iter().zip(ln_probs).zip(self.probs);
-            terms.map(|((&p, &ln_p), &mean)| p_ln(p, ln_p - mean.ln())).sum::<f64>()
+            let terms = probs.iter().zip(ln_probs).zip(self.ln_mean);
+            terms.map(|((&p, &ln_p), &ln_mean)| p_ln(p, ln_p - ln_mean)).sum::<f64>()
         })
     }
 }

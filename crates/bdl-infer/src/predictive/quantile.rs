@@ -2,6 +2,7 @@
 
 use std::f64::consts::TAU;
 
+use bdl_tensor::kernels::{Normals, normals_rough};
 use bdl_tensor::special::norm_quantile;
 
 /// Which side of a point a mass lies on. The small side is solved for, so that it keeps its relative accuracy.
@@ -28,8 +29,8 @@ pub(super) trait Mixture {
     fn tail_mass(&self, y: f64, tail: Tail) -> f64;
     /// The density at `y`.
     fn density(&self, y: f64) -> f64;
-    /// Means and deviations if all components are Gaussian.
-    fn normals(&self) -> Option<(&[f64], &[f64])>;
+    /// The components if all are Gaussian.
+    fn normals(&self) -> Option<Normals<'_>>;
 }
 
 /// The iteration ends when the mass is this close to the wanted one, relatively.
@@ -50,18 +51,18 @@ pub(super) fn solve(mixture: &impl Mixture, prob: f64, mean: f64, sd: f64) -> f6
     let (tail, mass) = if prob <= 0.5 { (Tail::Lower, prob) } else { (Tail::Upper, 1.0 - prob) };
     let score = norm_quantile(mass);
     let bracket = match mixture.normals() {
-        Some((means, sds)) => normal_bracket(means, sds, tail.sign() * score),
+        Some(normals) => normal_bracket(normals, tail.sign() * score),
         None => search_bracket(mixture, prob, mean, sd),
     };
     let start = mean + tail.sign() * sd * score;
     let solver = Solver { mixture, tail, mass, score };
-    let start = mixture.normals().map_or(start, |(means, sds)| solver.approach(means, sds, bracket, start));
+    let start = mixture.normals().map_or(start, |normals| solver.approach(normals, bracket, start));
     solver.run(bracket, start)
 }
 
 /// A mixture's quantile lies between the least and the greatest of its components' quantiles.
-fn normal_bracket(means: &[f64], sds: &[f64], z: f64) -> [f64; 2] {
-    let quantiles = means.iter().zip(sds).map(|(m, sd)| m + z * sd);
+fn normal_bracket(normals: Normals<'_>, z: f64) -> [f64; 2] {
+    let quantiles = normals.means.iter().zip(normals.sds).map(|(m, sd)| m + z * sd);
     quantiles.fold([f64::INFINITY, f64::NEG_INFINITY], |[lo, hi], q| [lo.min(q), hi.max(q)])
 }
 
@@ -114,13 +115,14 @@ impl<M: Mixture> Solver<'_, M> {
         y.clamp(lo, hi)
     }
 
-    /// Newton's iteration on the approximate mass of [`rough`], which costs a quarter of the exact one: only where the
-    /// search starts depends on it.
-    fn approach(&self, means: &[f64], sds: &[f64], [lo, hi]: [f64; 2], start: f64) -> f64 {
+    /// Newton's iteration on an approximate mass, which costs half of the exact one: only where the search starts
+    /// depends on it.
+    fn approach(&self, normals: Normals<'_>, [lo, hi]: [f64; 2], start: f64) -> f64 {
+        let n = normals.means.len() as f64;
         let mut y = start.clamp(lo, hi);
         for _ in 0..6 {
-            let (mass, density) = rough(means, sds, y, self.tail);
-            let step = self.newton_step(mass, density);
+            let (mass, density) = normals_rough(normals, y, self.tail.sign());
+            let step = self.newton_step(mass / n, density / n);
             if !(lo <= y + step && y + step <= hi) {
                 break;
             }
@@ -145,22 +147,4 @@ impl<M: Mixture> Solver<'_, M> {
         let slope = density / ((-0.5 * score * score).exp() / TAU.sqrt());
         self.tail.sign() * (self.score - score) / slope
     }
-}
-
-/// Tail mass to 7.5e-8 and density of a mixture of Gaussians, with one exponential for both.
-///
-/// # References
-/// Abramowitz & Stegun 1964, Handbook of Mathematical Functions, 26.2.17.
-fn rough(means: &[f64], sds: &[f64], y: f64, tail: Tail) -> (f64, f64) {
-    const B: [f64; 5] = [1.330_274_429, -1.821_255_978, 1.781_477_937, -0.356_563_782, 0.319_381_530];
-    let (mut mass, mut density) = (0.0, 0.0);
-    for (mean, sd) in means.iter().zip(sds) {
-        let z = tail.sign() * (y - mean) / sd;
-        let pdf = (-0.5 * z * z).exp() / TAU.sqrt();
-        let t = 1.0 / (1.0 + 0.231_641_9 * z.abs());
-        let beyond = pdf * B.iter().fold(0.0, |sum, b| (sum + b) * t);
-        mass += if z < 0.0 { beyond } else { 1.0 - beyond };
-        density += pdf / sd;
-    }
-    (mass / means.len() as f64, density / means.len() as f64)
 }

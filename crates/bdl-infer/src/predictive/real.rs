@@ -3,6 +3,7 @@
 use std::f64::consts::TAU;
 
 use bdl_dist::NoiseRng;
+use bdl_tensor::kernels::{Normals, normals_density, normals_mass};
 use bdl_tensor::special::norm_cdf;
 
 use super::quantile::{Mixture, Tail, solve};
@@ -23,6 +24,9 @@ pub struct RealMixture<'a> {
     /// Of each pass, in the units of the likelihood.
     pub(super) means: &'a [f64],
     pub(super) sds: &'a [f64],
+    ln_sds: &'a [f64],
+    /// Whether all passes are told by mean and a deviation that has not underflown.
+    plain: bool,
     pub(super) mean: f64,
     pub(super) aleatoric: f64,
     pub(super) epistemic: f64,
@@ -36,15 +40,17 @@ impl<'a> RealMixture<'a> {
         scratch: &'a mut MixtureScratch,
     ) -> Self {
         let samples = predictive.samples;
-        let [means, sds, _] = scratch.slices([samples, samples, 0]);
+        let [means, sds, ln_sds] = scratch.slices([samples; 3]);
         predictive.fill_real(likelihood, row, means, sds);
-        let (means, sds) = (&*means, &*sds);
+        fill_ln(sds, ln_sds);
+        let (means, sds, ln_sds) = (&*means, &*sds, &*ln_sds);
+        let plain = likelihood.is_gaussian() && sds.iter().all(|sd| *sd > 0.0);
         let s = samples as f64;
         let mean = means.iter().sum::<f64>() / s;
         let aleatoric = sds.iter().map(|sd| sd * sd).sum::<f64>() / s;
         let squares: f64 = means.iter().map(|m| (m - mean) * (m - mean)).sum();
         let epistemic = if samples > 1 { squares / (s - 1.0) } else { 0.0 };
-        Self { predictive, likelihood, row, means, sds, mean, aleatoric, epistemic }
+        Self { predictive, likelihood, row, means, sds, ln_sds, plain, mean, aleatoric, epistemic }
     }
 
     pub(super) fn units(&self) -> Units {
@@ -177,15 +183,18 @@ impl<'a> RealMixture<'a> {
         }
     }
 
-    /// Whether pass `s` is told by its mean and a deviation that has not underflown.
+    fn as_normals(&self) -> Normals<'_> {
+        Normals { means: self.means, sds: self.sds, ln_sds: self.ln_sds }
+    }
+
     fn is_plain_gaussian(&self, s: usize) -> bool {
-        self.likelihood.is_gaussian() && self.sds[s] > 0.0
+        self.plain || self.likelihood.is_gaussian() && self.sds[s] > 0.0
     }
 
     pub(super) fn component_ln_density(&self, s: usize, y: f64) -> f64 {
         if self.is_plain_gaussian(s) {
             let z = (y - self.means[s]) / self.sds[s];
-            return -0.5 * z * z - self.sds[s].ln() - 0.5 * TAU.ln();
+            return -0.5 * z * z - self.ln_sds[s] - 0.5 * TAU.ln();
         }
         let (params, out_row) = self.predictive.pass(s, self.row);
         self.likelihood.ln_density(params, out_row, y)
@@ -202,16 +211,36 @@ impl<'a> RealMixture<'a> {
 
 impl Mixture for RealMixture<'_> {
     fn tail_mass(&self, y: f64, tail: Tail) -> f64 {
-        (0..self.means.len()).map(|s| self.component_mass(s, y, tail)).sum::<f64>() / self.means.len() as f64
+        let sum = if self.plain {
+            normals_mass(self.as_normals(), y, tail.sign())
+        } else {
+            (0..self.means.len()).map(|s| self.component_mass(s, y, tail)).sum()
+        };
+        sum / self.means.len() as f64
     }
 
     fn density(&self, y: f64) -> f64 {
-        (0..self.means.len()).map(|s| self.component_ln_density(s, y).exp()).sum::<f64>()
-            / self.means.len() as f64
+        let sum = if self.plain {
+            normals_density(self.as_normals(), y)
+        } else {
+            (0..self.means.len()).map(|s| self.component_ln_density(s, y).exp()).sum()
+        };
+        sum / self.means.len() as f64
     }
 
-    fn normals(&self) -> Option<(&[f64], &[f64])> {
-        self.likelihood.is_gaussian().then_some((self.means, self.sds))
+    fn normals(&self) -> Option<Normals<'_>> {
+        self.likelihood.is_gaussian().then(|| self.as_normals())
+    }
+}
+
+/// Logarithms, one for each run of equal numbers: the passes of a network often share their noise.
+fn fill_ln(x: &[f64], ln: &mut [f64]) {
+    let (mut last, mut ln_last) = (1.0, 0.0);
+    for (x, ln) in x.iter().zip(ln) {
+        if *x != last {
+            (last, ln_last) = (*x, x.ln());
+        }
+        *ln = ln_last;
     }
 }
 

@@ -1,7 +1,7 @@
 //! The error function and its complement.
 
 /// Chebyshev coefficients of `(1 + 2x)·e^{x²}·erfc(x)` in `(x − 3.75)/(x + 3.75)`, `x ≥ 0`.
-const ERFCX: [f64; 27] = [
+pub(crate) const ERFCX: [f64; 27] = [
     1.177_578_934_567_401_7,
     -0.004_590_054_580_646_478,
     -0.084_249_133_366_517_92,
@@ -69,10 +69,16 @@ pub(super) fn erfcx(x: f64) -> f64 {
     chebyshev(&ERFCX, (x - 3.75) / (x + 3.75)) / (1.0 + 2.0 * x)
 }
 
+/// The first 26 bits of x, whose square is exact.
+#[inline(always)]
+pub(crate) fn head_26(x: f64) -> f64 {
+    f64::from_bits(x.to_bits() & 0xffff_ffff_f800_0000)
+}
+
 /// `e^{−x²·half}` where `half` is 1 or ½, with the square taken in two parts so that its rounding
 /// error is not magnified.
 pub(super) fn exp_neg_square(x: f64, half: f64) -> f64 {
-    let head = f64::from_bits(x.to_bits() & 0xffff_ffff_f800_0000); // 26 bits: the square is exact
+    let head = head_26(x);
     let rest = half * (x - head) * (x + head);
     if x.abs() > 1e3 { 0.0 } else { (-half * head * head).exp() * (-rest).exp() }
 }
