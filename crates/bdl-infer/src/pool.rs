@@ -44,4 +44,8 @@ impl Pool for RayonPool {
     fn chunks(&self, data: &mut [f32], len: usize, task: &(dyn Fn(usize, &mut [f32]) + Sync)) {
         self.threads.install(|| data.par_chunks_mut(len).enumerate().for_each(|(i, chunk)| task(i, chunk)));
     }
+
+    fn join(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
+        self.threads.join(a, b);
+    }
 }

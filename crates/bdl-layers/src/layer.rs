@@ -6,7 +6,7 @@ use bdl_dist::NoiseRng;
 use bdl_tensor::{Mat, MatMut};
 
 use crate::pass::Site;
-use crate::{Block, Draw, Error, Pass};
+use crate::{Block, Draw, Error, KlTerm, Pass};
 
 /// A layer: a specification without parameters, and the functions that go with it.
 ///
@@ -70,6 +70,20 @@ pub trait Layer: Debug + Send + Sync {
     /// As for [`forward`](Layer::forward).
     fn backward(&self, ctx: &mut Context<'_>, grads: &mut [f32], io: Backward<'_>) -> Result<(), Error>;
 
+    /// As [`backward`](Layer::backward), but *writes* `grads`, whatever they held.
+    ///
+    /// # Errors
+    /// As for [`forward`](Layer::forward).
+    fn write_backward(
+        &self,
+        ctx: &mut Context<'_>,
+        grads: &mut [f32],
+        io: Backward<'_>,
+    ) -> Result<(), Error> {
+        grads.fill(0.0);
+        self.backward(ctx, grads, io)
+    }
+
     /// Of a layer that masks its units: the probability that a unit is kept.
     fn keep_prob(&self) -> Option<f64> {
         None
@@ -86,6 +100,14 @@ pub trait Layer: Debug + Send + Sync {
     fn kl_grad(&self, at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
         let _ = (weight, grads);
         self.kl(at)
+    }
+
+    /// What [`kl`](Layer::kl) and [`kl_grad`](Layer::kl_grad) sum, where that is a sum over weights: runs that
+    /// cover the layer's parameters in order, the same for any parameters. Training then works on several runs at
+    /// a time and on each only once. `None` for a KL of another form.
+    fn kl_terms(&self, input_keep_prob: f64) -> Option<Vec<KlTerm>> {
+        let _ = input_keep_prob;
+        self.blocks().is_empty().then(Vec::new)
     }
 
     /// What a reader wants to know about the trained layer.

@@ -19,6 +19,23 @@ pub trait Pool: fmt::Debug + Sync {
     /// # Panics
     /// If `len` is 0.
     fn chunks(&self, data: &mut [f32], len: usize, task: &(dyn Fn(usize, &mut [f32]) + Sync));
+
+    /// Calls both, possibly at the same time, and returns when both are done; allocates nothing.
+    ///
+    /// Work on several slices splits by `split_at_mut` and two joined halves, each of which may join again.
+    /// Unless a pool says otherwise, the caller's thread runs `a`, then `b`.
+    ///
+    /// ```
+    /// use bdl_tensor::{Pool, Serial};
+    /// let mut x = [1.0, 2.0];
+    /// let (a, b) = x.split_at_mut(1);
+    /// Serial.join(&mut || a[0] += 0.5, &mut || b[0] *= 2.0);
+    /// assert_eq!(x, [1.5, 4.0]);
+    /// ```
+    fn join(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
+        a();
+        b();
+    }
 }
 
 /// The pool of one thread: the caller's.
