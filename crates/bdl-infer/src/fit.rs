@@ -8,6 +8,7 @@ use bdl_tensor::{Mat, Pool, kernels};
 
 use crate::error::{check_arg, check_len};
 use crate::predict::{Passes, Predictor};
+use crate::update::Update;
 use crate::{
     Bnn, Elbo, ElboTerms, Error, KlWarmup, MixtureScratch, Optimizer, OptimizerState, Predictive, Schedule,
     Target, Targets,
@@ -276,6 +277,7 @@ struct Run<'a> {
     batch: Batch,
     ws: Workspace,
     grads: Vec<f32>,
+    update: Update,
 }
 
 impl<'a> Run<'a> {
@@ -294,6 +296,7 @@ impl<'a> Run<'a> {
             batch: Batch::default(),
             ws: Workspace::new(),
             grads: vec![0.0; bnn.n_params()],
+            update: Update::new(bnn),
         })
     }
 
@@ -351,17 +354,34 @@ impl<'a> Run<'a> {
         self.batch.gather(self.train, &self.order[rows]);
         let pass = Pass::train(&self.noise, self.step, self.config.estimator).on(self.pool);
         let (x, y) = (self.batch.x(self.train.x.cols())?, self.batch.y(self.train.y));
-        let terms = elbo.gradient(self.bnn, params, x, y, &pass, &mut self.ws, &mut self.grads)?;
+        let (ws, grads) = (&mut self.ws, &mut self.grads);
+        let nll_sum = elbo.likelihood_gradient(self.bnn, params, x, y, &pass, ws, grads)?;
         self.step += 1;
+        // Where the loss is lost without its KL, that has no part in it.
+        let kl = if nll_sum.is_finite() {
+            self.update.kl_not_in_terms(self.bnn, params, elbo.kl_scale(), grads)?
+        } else {
+            Some(0.0)
+        };
+        let lost = |kl: &f64| !elbo.terms(nll_sum, x.rows(), *kl).elbo.is_finite();
+        if let Some(kl) = kl.filter(lost) {
+            return Err(self.blame_loss(params, x, &pass, elbo.terms(nll_sum, x.rows(), kl)));
+        }
+        let (update, optimizer) = (&mut self.update, &mut self.optimizer);
+        let rates = (elbo.kl_scale(), lr as f32);
+        let updated = update.step(self.pool, optimizer, params, &mut self.grads, rates)?;
+        let terms = elbo.terms(nll_sum, x.rows(), updated.kl.or(kl).unwrap_or(0.0));
         if !terms.elbo.is_finite() {
             return Err(self.blame_loss(params, x, &pass, terms));
         }
-        if let Some(index) = kernels::first_non_finite(&self.grads) {
-            let (value, path) = (self.grads[index], self.bnn.block_of(index));
-            return Err(self.non_finite("gradient", path, value.into()));
+        let bad = if updated.finite { None } else { kernels::first_non_finite(&self.grads) };
+        match bad {
+            Some(index) => {
+                let (value, path) = (self.grads[index], self.bnn.block_of(index));
+                Err(self.non_finite("gradient", path, value.into()))
+            }
+            None => Ok(terms),
         }
-        self.optimizer.step(params, &self.grads, lr as f32)?;
-        Ok(terms)
     }
 
     fn non_finite(&self, what: &'static str, place: String, value: f64) -> Error {
