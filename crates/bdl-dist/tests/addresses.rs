@@ -48,6 +48,25 @@ fn slots_of_masks_drawn_in_bulk_have_the_bits_of_slots_drawn_alone() {
 }
 
 #[test]
+fn masks_compare_the_bytes_of_the_stream_one_by_one() {
+    use rand::TryRng;
+    for len in [1_usize, 13, 50, 64, 257, 1_024, 1_030] {
+        let (slots, words) = (2 + 3_000 / len, len.div_ceil(64));
+        let mut bytes = vec![0_u8; (40 + slots) * len.next_multiple_of(4)];
+        let Ok(()) = noise().rng(9).try_fill_bytes(&mut bytes);
+        for threshold in [0, 1, 127, 128, 230, 256] {
+            let mut out = vec![u64::MAX; words * slots];
+            noise().mask(9, 40, len, f64::from(threshold) / 256.0, &mut out);
+            for (slot, bytes) in out.chunks(words).zip(bytes.chunks(len.next_multiple_of(4)).skip(40)) {
+                let kept = |i: usize| i < len && i32::from(bytes[i]) < threshold;
+                let bits = (0..64 * words).filter(|&i| kept(i) != (slot[i / 64] >> (i % 64) & 1 == 1));
+                assert_eq!(bits.count(), 0, "len {len}, threshold {threshold}");
+            }
+        }
+    }
+}
+
+#[test]
 fn every_element_is_written_and_bits_behind_the_last_unit_are_zero() {
     for len in LENGTHS {
         assert!(normals(&noise(), 0, 0, len, 3).iter().all(|b| f32::from_bits(*b).is_finite()), "len {len}");

@@ -1,6 +1,6 @@
 //! Inverted dropout, a layer of its own in front of the layer whose inputs it masks.
 
-use bdl_tensor::{Mat, MatMut};
+use bdl_tensor::{Mat, MatMut, kernels};
 use serde::{Deserialize, Serialize};
 
 use crate::dense::check_dims;
@@ -78,22 +78,7 @@ impl Dropout {
     /// `out = mask ⊙ input / keep_prob`, with the mask that is in the context's words.
     fn apply(&self, ctx: &Context<'_>, input: Mat<'_>, out: &mut MatMut<'_>) {
         let scale = (1.0 / self.keep()) as f32;
-        for i in 0..input.rows() {
-            let bits = match self.draw(ctx.pass) {
-                Draw::Row => &ctx.words[i * self.words()..][..self.words()],
-                _ => &ctx.words[..],
-            };
-            mask_scale(input.row(i), bits, scale, out.row_mut(i));
-        }
-    }
-}
-
-/// `out[i] = x[i]·scale` where bit i is set, else 0, whatever x[i] is.
-fn mask_scale(x: &[f32], bits: &[u64], scale: f32, out: &mut [f32]) {
-    for ((x, out), &word) in x.chunks(64).zip(out.chunks_mut(64)).zip(bits) {
-        for (i, (out, &x)) in out.iter_mut().zip(x).enumerate() {
-            *out = if word >> i & 1 == 1 { x * scale } else { 0.0 };
-        }
+        kernels::mask_scale_rows(input, ctx.words, scale, out);
     }
 }
 

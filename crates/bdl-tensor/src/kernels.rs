@@ -14,8 +14,10 @@
 
 mod activation;
 mod adam;
+mod chacha;
 mod elementwise;
 mod kl;
+mod mask;
 mod normal;
 mod softmax;
 mod sums;
@@ -25,9 +27,11 @@ pub use activation::{
     softplus, softplus_backward, tanh, tanh_backward,
 };
 pub use adam::{AdamStep, adam};
+pub use chacha::{Blocks, bytes_below, chacha8};
 pub use elementwise::{add, add_bias_rows, axpy, mul, mul_add_into, scale, sqrt_mul_add, square};
 pub use kl::{kl_normal, kl_normal_grad};
-pub use normal::box_muller;
+pub use mask::{mask_scale, mask_scale_rows, mask_to_f32};
+pub use normal::{box_muller, box_muller_blocks};
 pub use softmax::{log_softmax, softmax};
 pub use sums::{col_sums_add, dot_f64, first_non_finite, sum_f64, sum_squares_f64};
 

@@ -18,52 +18,76 @@ const LN2_LO: f64 = 1.908_214_929_270_587_7e-10;
 const EXP_RANGE: [f64; 2] = [-708.0, 709.0];
 const SQRT_HALF_BITS: u64 = 0x3fe6_a09e_667f_3bcd;
 
-/// `(e^r − 1 − r)/r²` for `|r| ≤ ln(2)/2`: its Taylor series, to 2e-17.
-const EXP: [f64; 13] = [
-    1.0 / 2.0,
-    1.0 / 6.0,
-    1.0 / 24.0,
-    1.0 / 120.0,
-    1.0 / 720.0,
-    1.0 / 5_040.0,
-    1.0 / 40_320.0,
-    1.0 / 362_880.0,
-    1.0 / 3_628_800.0,
-    1.0 / 39_916_800.0,
-    1.0 / 479_001_600.0,
-    1.0 / 6_227_020_800.0,
-    1.0 / 87_178_291_200.0,
+/// `(e^r − 1 − r)/r²` for `|r| ≤ ln(2)/2`, to 3e-18.
+const EXP: [f64; 11] = [
+    0.5,
+    0.166_666_666_666_666_7,
+    0.041_666_666_666_666_67,
+    0.008_333_333_333_326_136,
+    0.001_388_888_888_888_375,
+    0.000_198_412_698_748_158_34,
+    2.480_158_732_554_432e-5,
+    2.755_725_540_628_504_4e-6,
+    2.755_727_364_745_108_7e-7,
+    2.510_521_447_475_141_3e-8,
+    2.091_468_516_141_806_7e-9,
 ];
+/// `atanh(√x)/√x` for x in `[0, 1/9]`, to 3e-18.
+const ATANH_THIRD: [f64; 11] = [
+    1.0,
+    0.333_333_333_333_330_76,
+    0.200_000_000_000_928_74,
+    0.142_857_142_727_270_57,
+    0.111_111_120_403_738_37,
+    0.090_908_704_162_524_03,
+    0.076_933_070_211_520_04,
+    0.066_501_870_163_373_13,
+    0.060_550_843_640_346_09,
+    0.041_622_532_559_304_1,
+    0.085_220_817_813_906_99,
+];
+/// The same for x in `[0, (√2 − 1)⁴]`, to 4e-18.
+const ATANH_SIXTH: [f64; 8] = [
+    1.0,
+    0.333_333_333_333_338_26,
+    0.199_999_999_996_511_14,
+    0.142_857_143_803_331_2,
+    0.111_110_985_270_509_6,
+    0.090_918_159_114_787_55,
+    0.076_562_621_630_233_2,
+    0.074_048_751_666_994_39,
+];
+/// `ln(2)/2`, up to which [`EXP`] holds.
+const HALF_LN2: f64 = 0.5 * std::f64::consts::LN_2;
 
-/// `1 + x/3 + x²/5 + …`, the series of `atanh(√x)/√x`, up to its 18th term.
+/// `c[0] + c[1]·x + c[2]·x² + …` by Horner's rule.
 #[inline(always)]
-fn atanh_series(x: f64) -> f64 {
-    let mut sum = 1.0 / 37.0;
-    let mut odd = 35.0;
-    while odd > 0.0 {
-        sum = sum * x + 1.0 / odd;
-        odd -= 2.0;
+fn poly<const N: usize>(x: f64, c: [f64; N]) -> f64 {
+    let mut s = c[N - 1];
+    for i in (0..N - 1).rev() {
+        s = s * x + c[i];
     }
-    sum
+    s
 }
 
-/// `e^t − 1 − t`, and with it `e^t`, without cancellation near 0, where the first is `t²/2`.
+/// `e^t`.
 #[inline(always)]
-fn exp_and_excess(t: f64) -> (f64, f64) {
+fn exp(t: f64) -> f64 {
     let inside = if t < EXP_RANGE[0] { EXP_RANGE[0] } else { t };
     let inside = if inside > EXP_RANGE[1] { EXP_RANGE[1] } else { inside };
     let shifted = inside * std::f64::consts::LOG2_E + ROUND;
     let k = shifted - ROUND;
     let r = (inside - k * LN2_HI) - k * LN2_LO;
-    let mut p = EXP[12];
-    for i in (0..12).rev() {
-        p = p * r + EXP[i];
-    }
-    let excess = r * r * p;
     let power = f64::from_bits((shifted.to_bits() << 52).wrapping_add(1.0_f64.to_bits()));
-    let exp = power * (1.0 + (r + excess));
-    let exp = if t > EXP_RANGE[1] { f64::INFINITY } else { exp };
-    (exp, if k == 0.0 { excess } else { exp - 1.0 - t })
+    let exp = power * (1.0 + (r + r * r * poly(r, EXP)));
+    if t > EXP_RANGE[1] { f64::INFINITY } else { exp }
+}
+
+/// `e^t − 1 − t` from t and `e^t`, without cancellation near 0, where it is `t²/2`.
+#[inline(always)]
+fn excess(t: f64, exp: f64) -> f64 {
+    let near = t * t * poly(t, EXP);
+    if t.abs() < HALF_LN2 { near } else { exp - 1.0 - t }
 }
 
 /// `ln x` for a normal positive x: exponent, and `2 atanh((m − 1)/(m + 1))` of the rest in `[√½, √2)`.
@@ -76,26 +100,37 @@ fn ln(x: f64) -> f64 {
     let k = if unsigned >= 2_048.0 { unsigned - 4_096.0 } else { unsigned };
     let m = f64::from_bits(x.to_bits().wrapping_sub(exponent << 52));
     let f = (m - 1.0) / (m + 1.0);
-    let sum = 2.0 * f * atanh_series(f * f) + k * LN2_LO + k * LN2_HI;
+    let sum = 2.0 * f * poly(f * f, ATANH_SIXTH) + k * LN2_LO + k * LN2_HI;
     if x.is_nan() { x } else { sum }
 }
 
-/// `ln softplus(rho)` and its derivative `sigmoid(rho)/softplus(rho)`.
+/// Sigma and what comes with it.
+struct Scale {
+    /// `softplus(rho)`.
+    sigma: f64,
+    /// `ln softplus(rho)`.
+    ln_sigma: f64,
+    /// `sigmoid(rho)/softplus(rho)`, the derivative of the logarithm.
+    slope: f64,
+}
+
+/// The scale that `rho` stands for.
 ///
 /// ```text
-/// t = e^{−|rho|}   q = ln_1p(t)/t
-/// rho ≤ 0:  ln softplus = rho + ln q             derivative 1/((1 + t)·q)
-/// rho > 0:  ln softplus = ln(rho + t·q)          derivative 1/((1 + t)·(rho + t·q))
+/// t = e^{−|rho|}   q = ln_1p(t)/t = 2/(2 + t)·atanh(s)/s,  s = t/(2 + t) ≤ ⅓
+/// rho ≤ 0:  ln softplus = rho + ln q             slope 1/((1 + t)·q)
+/// rho > 0:  ln softplus = ln(rho + t·q)          slope 1/((1 + t)·(rho + t·q))
 /// ```
 ///
 /// q is between ln 2 and 1 and formed without dividing by t, so that nothing underflows.
 #[inline(always)]
-fn ln_softplus_and_slope(rho: f64) -> (f64, f64) {
-    let t = exp_and_excess(-rho.abs()).0;
-    let s = t / (2.0 + t);
-    let q = 2.0 / (2.0 + t) * atanh_series(s * s);
-    let (outside, inside) = if rho > 0.0 { (0.0, rho + t * q) } else { (rho, q) };
-    (outside + ln(inside), 1.0 / ((1.0 + t) * inside))
+fn scale(rho: f64) -> Scale {
+    let t = exp(-rho.abs());
+    let inverse = 1.0 / (2.0 + t);
+    let s = t * inverse;
+    let q = 2.0 * inverse * poly(s * s, ATANH_THIRD);
+    let (outside, inside, factor) = if rho > 0.0 { (0.0, rho + t * q, 1.0) } else { (rho, q, t) };
+    Scale { sigma: factor * inside, ln_sigma: outside + ln(inside), slope: 1.0 / ((1.0 + t) * inside) }
 }
 
 /// What the kernels ask of the prior `N(mean, s²)`.
@@ -115,10 +150,12 @@ impl Prior {
 /// Twice the KL of one weight, and its derivatives in mu and rho.
 #[inline(always)]
 fn weight_terms(prior: Prior, mu: f32, rho: f32) -> (f64, f64, f64) {
-    let (ln_sigma, slope) = ln_softplus_and_slope(f64::from(rho));
+    let Scale { sigma, ln_sigma, slope } = scale(f64::from(rho));
     let z = (f64::from(mu) - prior.mean) * prior.inverse;
     let t = 2.0 * (ln_sigma - prior.ln_s);
-    let excess = exp_and_excess(t).1;
+    // e^t is known already, since sigma is: no second exponential.
+    let ratio = sigma * prior.inverse;
+    let excess = excess(t, ratio * ratio);
     // sigma²/s² − 1 = (e^t − 1 − t) + t
     (excess + z * z, z * prior.inverse, (excess + t) * slope)
 }
@@ -224,6 +261,15 @@ mod tests {
         let mu = (0..n).map(|i| (i as f32 * 0.7).sin() * 0.5);
         let rho = (0..n).map(|i| (i as f32 * 1.3).cos() * 8.0 - 3.0);
         (mu.collect(), rho.collect())
+    }
+
+    fn exp_and_excess(t: f64) -> (f64, f64) {
+        (exp(t), excess(t, exp(t)))
+    }
+
+    fn ln_softplus_and_slope(rho: f64) -> (f64, f64) {
+        let Scale { ln_sigma, slope, .. } = scale(rho);
+        (ln_sigma, slope)
     }
 
     fn within(what: &str, x: f64, got: f64, expected: f64, tol: f64) {

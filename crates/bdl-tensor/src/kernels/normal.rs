@@ -1,5 +1,6 @@
 //! Standard normal numbers from uniform words.
 
+use super::chacha::Blocks;
 use super::same_len;
 use crate::dispatch::dispatched;
 use crate::math::{ln, sin_cos_2pi};
@@ -41,7 +42,48 @@ fn block(words: &[u32], out: &mut [f32]) {
     }
 }
 
+/// Moves element `[w][i]` of 16 rows of 16 to `[i][w]`, in four steps that each put the two halves together like a
+/// zip: an index of eight bits is rotated by one bit at a time.
+#[inline(always)]
+fn transpose(x: &[f32; 256], out: &mut [f32; 256]) {
+    let mut other = [0.0; 256];
+    zip_halves(x, out);
+    zip_halves(out, &mut other);
+    zip_halves(&other, out);
+    zip_halves(out, &mut other);
+    *out = other;
+}
+
+#[inline(always)]
+fn zip_halves(x: &[f32; 256], out: &mut [f32; 256]) {
+    for j in 0..128 {
+        (out[2 * j], out[2 * j + 1]) = (x[j], x[128 + j]);
+    }
+}
+
 dispatched! {
+    /// [`box_muller`] of the words of sixteen blocks, in the order of the stream.
+    ///
+    /// # Examples
+    /// ```
+    /// use bdl_tensor::kernels;
+    /// let (mut blocks, mut z, mut pair) = ([[0; 16]; 16], [0.0; 256], [0.0; 2]);
+    /// kernels::chacha8(&[0; 8], 0, 0, &mut blocks);
+    /// kernels::box_muller_blocks(&blocks, &mut z);
+    /// kernels::box_muller(&[blocks[2][9], blocks[3][9]], &mut pair);
+    /// assert_eq!(z[16 * 9 + 2..][..2], pair);
+    /// ```
+    pub fn box_muller_blocks(blocks: &Blocks, out: &mut [f32; 256]) {
+        let mut z = [0.0; 256];
+        let (w, _) = blocks.as_chunks::<2>();
+        for (z, [w0, w1]) in z.as_chunks_mut::<32>().0.iter_mut().zip(w) {
+            for i in 0..16 {
+                (z[i], z[16 + i]) = pair(w0[i], w1[i]);
+            }
+        }
+        transpose(&z, out);
+    }
+
     /// Standard normals from uniform words, two from each pair.
     ///
     /// ```text
