@@ -262,6 +262,9 @@ fn decayed(bnn: &Bnn) -> Vec<Range<usize>> {
     plain.map(|e| e.range.clone()).collect()
 }
 
+/// Rows of a batch times parameters from which a step is worth several threads.
+const ON_POOL_FROM: usize = 1 << 20;
+
 /// The state of a run: what the next step needs.
 struct Run<'a> {
     bnn: &'a Bnn,
@@ -302,7 +305,7 @@ impl<'a> Run<'a> {
 
     /// One epoch, with its report.
     fn epoch(&mut self, params: &mut [f32], valid: Option<Data<'_>>) -> Result<Progress, Error> {
-        let progress = self.steps(params)?;
+        let progress = self.steps_on_pool(params)?;
         if let Some(index) = kernels::first_non_finite(params) {
             return Err(self.non_finite("parameter", self.bnn.block_of(index), params[index].into()));
         }
@@ -312,6 +315,17 @@ impl<'a> Run<'a> {
         }
         self.epoch += 1;
         Ok(Progress { valid_nll, ..progress })
+    }
+
+    /// The steps, on a thread of the pool if they will ask for others: a hand-over per epoch and not per product.
+    fn steps_on_pool(&mut self, params: &mut [f32]) -> Result<Progress, Error> {
+        let rows = self.config.batch.min(self.train.rows());
+        if self.pool.threads() == 1 || rows.saturating_mul(params.len()) < ON_POOL_FROM {
+            return self.steps(params);
+        }
+        let (pool, mut done) = (self.pool, None);
+        pool.join(&mut || done = Some(self.steps(params)), &mut || {});
+        done.unwrap_or_else(|| unreachable!("join calls both"))
     }
 
     fn steps(&mut self, params: &mut [f32]) -> Result<Progress, Error> {
