@@ -53,9 +53,6 @@ const SITE_WEIGHT: u64 = 0;
 const SITE_BIAS: u64 = 1;
 const SITE_ROW: u64 = 2;
 
-/// Elements of a loop through a small buffer on the stack.
-const RUN: usize = 512;
-
 /// Weights from which their variances are worth a second thread.
 const PREPARE_FROM: usize = 1 << 15;
 
@@ -196,7 +193,7 @@ impl VariationalDense {
                 row_normals(pool, site, self.out_dim, eps);
             }
         });
-        variances(p.bias_rho, bias_var);
+        kernels::softplus_square(p.bias_rho, bias_var);
         let (x2, weight_var) = (Mat::new(x2, rows, self.in_dim)?, self.as_weight(weight_var)?);
         let (mut of_mean, mut of_var) = (y.reborrow(), MatMut::new(var, rows, self.out_dim)?);
         pair(
@@ -205,7 +202,7 @@ impl VariationalDense {
             &mut |pool| affine(pool, x, self.as_weight(p.weight_mu)?, p.bias_mu, &mut of_mean),
             &mut |pool| affine(pool, x2, weight_var, bias_var, &mut of_var),
         )?;
-        draw_outputs(var, eps, y.data_mut());
+        in_pieces_of_two(pool, var, eps, y.data_mut(), &|var, eps, y| kernels::add_sqrt_mul(var, eps, y));
         Ok(())
     }
 
@@ -218,10 +215,12 @@ impl VariationalDense {
         rest: &mut (dyn FnMut(&dyn Pool) + Send),
     ) {
         if self.weights() < PREPARE_FROM || pool.threads() == 1 {
-            variances(p.weight_rho, weight_var);
+            kernels::softplus_square(p.weight_rho, weight_var);
             return rest(&Serial);
         }
-        pool.join(&mut || in_pieces(pool, p.weight_rho, weight_var, &variances), &mut || rest(pool));
+        pool.join(&mut || in_pieces(pool, p.weight_rho, weight_var, &kernels::softplus_square), &mut || {
+            rest(pool)
+        });
     }
 
     fn backward_local(
@@ -235,7 +234,7 @@ impl VariationalDense {
         let pool = ctx.pass.pool();
         let Local { weight_var, bias_var, x2, var, eps } = self.local(rows, ctx.floats);
         let Backward { x, dy, dx, .. } = io;
-        variance_grads(dy.data(), eps, var);
+        in_pieces_of_two(pool, dy.data(), eps, var, &|dy, eps, var| kernels::sqrt_mul_backward(dy, eps, var));
         let d_var = Mat::new(var, rows, self.out_dim)?;
         if let Some(dx) = dx {
             let weights = [self.as_weight(p.weight_mu)?, self.as_weight(weight_var)?];
@@ -259,9 +258,9 @@ impl VariationalDense {
         bias_grad(d_var, Store::Overwrite, bias_var);
         match store {
             Store::Overwrite => {
-                in_pieces(pool, p.weight_rho, g.weight_rho, &scale_grads);
+                in_pieces(pool, p.weight_rho, g.weight_rho, &kernels::softplus_square_backward);
                 g.bias_rho.copy_from_slice(bias_var);
-                scale_grads(p.bias_rho, g.bias_rho);
+                kernels::softplus_square_backward(p.bias_rho, g.bias_rho);
             }
             Store::Add => {
                 in_pieces_of_two(pool, p.weight_rho, weight_var, g.weight_rho, &add_scale_grads);
@@ -288,9 +287,9 @@ impl VariationalDense {
             &mut |pool| Ok(matmul_nt(pool, dy, mu, Store::Overwrite, &mut dx)?),
             &mut |pool| Ok(matmul_nt(pool, d_var, var, Store::Overwrite, &mut d_x2)?),
         )?;
-        for ((dx, &d_x2), &x) in dx.data_mut().iter_mut().zip(d_x2.data()).zip(x.data()) {
-            *dx += 2.0 * x * d_x2;
-        }
+        in_pieces_of_two(pool, x.data(), d_x2.data_mut(), dx.data_mut(), &|x, d_x2, dx| {
+            kernels::add_square_backward(x, d_x2, dx);
+        });
         Ok(())
     }
 
@@ -347,45 +346,10 @@ fn shared_grads(
     kernels::axpy(1.0, eps, d_rho);
 }
 
-/// `out = softplus(rho)²`.
-fn variances(rho: &[f32], out: &mut [f32]) {
-    kernels::softplus(rho, out);
-    out.iter_mut().for_each(|sigma| *sigma *= *sigma);
-}
-
-/// Replaces each variance v by `∂L/∂v = dy·eps/(2√v)`, 0 where v = 0.
-fn variance_grads(dy: &[f32], eps: &[f32], var: &mut [f32]) {
-    for ((var, &dy), &eps) in var.iter_mut().zip(dy).zip(eps) {
-        *var = if *var > 0.0 { 0.5 * dy * eps / var.sqrt() } else { 0.0 };
-    }
-}
-
-/// Replaces each gradient of a variance by that of rho: `∂L/∂sigma²·2 sigma·sigmoid(rho)`.
-fn scale_grads(rho: &[f32], d: &mut [f32]) {
-    let mut tmp = [0.0; RUN];
-    for (rho, d) in rho.chunks(RUN).zip(d.chunks_mut(RUN)) {
-        let tmp = &mut tmp[..d.len()];
-        kernels::softplus(rho, tmp);
-        tmp.iter_mut().zip(&*d).for_each(|(sigma, d)| *sigma *= d);
-        kernels::softplus_backward(rho, tmp, d);
-        kernels::scale(2.0, d);
-    }
-}
-
 /// `d_rho += ∂L/∂sigma²·2 sigma·sigmoid(rho)`; `d_var` is used up.
 fn add_scale_grads(rho: &[f32], d_var: &mut [f32], d_rho: &mut [f32]) {
-    scale_grads(rho, d_var);
+    kernels::softplus_square_backward(rho, d_var);
     kernels::axpy(1.0, d_var, d_rho);
-}
-
-/// `y ← y + √v·eps`.
-fn draw_outputs(var: &[f32], eps: &[f32], y: &mut [f32]) {
-    let mut mean = [0.0; RUN];
-    for ((var, eps), y) in var.chunks(RUN).zip(eps.chunks(RUN)).zip(y.chunks_mut(RUN)) {
-        let mean = &mut mean[..y.len()];
-        mean.copy_from_slice(y);
-        kernels::sqrt_mul_add(mean, var, eps, y);
-    }
 }
 
 /// Standard normals of consecutive rows, in halves.

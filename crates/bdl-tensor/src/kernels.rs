@@ -17,6 +17,7 @@ mod adam;
 mod chacha;
 mod elementwise;
 mod kl;
+mod local;
 mod mask;
 mod normal;
 mod softmax;
@@ -30,6 +31,9 @@ pub use adam::{AdamStep, adam};
 pub use chacha::{Blocks, bytes_below, chacha8};
 pub use elementwise::{add, add_bias_rows, axpy, mul, mul_add_into, scale, sqrt_mul_add, square};
 pub use kl::{kl_normal, kl_normal_grad};
+pub use local::{
+    add_sqrt_mul, add_square_backward, softplus_square, softplus_square_backward, sqrt_mul_backward,
+};
 pub use mask::{mask_scale, mask_scale_rows, mask_to_f32};
 pub use normal::{box_muller, box_muller_blocks};
 pub use softmax::{log_softmax, softmax};
