@@ -23,6 +23,8 @@ pub(crate) trait Isa {
     const FUSED: bool;
     /// A stored product is `1·ab + 0`, which turns a sum that underflowed to −0 into +0.
     const ADDS_ZERO: bool;
+    /// There are 32 registers of 16 numbers.
+    const WIDE: bool;
 }
 
 /// [`Level::Baseline`]. NEON always has fused operations; SSE2 and AVX have none.
@@ -30,6 +32,7 @@ pub(crate) struct Baseline;
 impl Isa for Baseline {
     const FUSED: bool = cfg!(target_arch = "aarch64");
     const ADDS_ZERO: bool = false;
+    const WIDE: bool = false;
 }
 
 /// [`Level::Avx2`].
@@ -39,6 +42,7 @@ pub(crate) struct Avx2;
 impl Isa for Avx2 {
     const FUSED: bool = true;
     const ADDS_ZERO: bool = true;
+    const WIDE: bool = false;
 }
 
 /// [`Level::Avx512`].
@@ -48,6 +52,7 @@ pub(crate) struct Avx512;
 impl Isa for Avx512 {
     const FUSED: bool = true;
     const ADDS_ZERO: bool = false;
+    const WIDE: bool = true;
 }
 
 /// The best level of this machine, in the order in which `matrixmultiply` asks.

@@ -1,15 +1,8 @@
 //! The product of a few rows with a matrix, without packing and without allocation, in the very
-//! roundings of `matrixmultiply`.
-//!
-//! ```text
-//! ab_B[i, j] = chain over l in block B of  acc ← fma(a[i, l], b[l, j], acc),  from acc = 0
-//! C[i, j]    = (C[i, j] +) ab_0[i, j] + ab_1[i, j] + …
-//! ```
-//!
-//! Equal bits are promised for finite sums; which payload a NaN carries is not. On AVX2, adding a sum
-//! that underflowed to −0 to an output of −0 may give either zero.
+//! roundings of `matrixmultiply`; see [`tile`](crate::tile).
 
 use crate::dispatch::Isa;
+use crate::tile::{BLOCK, multiply_add, stored};
 use crate::{Mat, MatMut, Store};
 
 /// Up to this many rows the packing of B costs more than it saves: at 8 rows this route was measured to
@@ -18,9 +11,6 @@ pub(crate) const FEW_ROWS: usize = 8;
 
 /// Rows that share one reading of B; their sums fill the registers.
 const GROUP: usize = 4;
-
-/// Terms that `matrixmultiply` sums in one chain.
-const BLOCK: usize = 256;
 
 /// `C = A·B` or `C += A·B` for at most [`FEW_ROWS`] rows; the shapes fit.
 #[inline(always)]
@@ -135,17 +125,11 @@ fn block_sums<I: Isa, const R: usize, const T: usize>(
     acc
 }
 
-#[inline(always)]
-fn multiply_add<I: Isa>(x: f32, w: f32, acc: f32) -> f32 {
-    if I::FUSED { x.mul_add(w, acc) } else { x * w + acc }
-}
-
 /// Writes a row of a tile, but not its first `skip` columns.
 #[inline(always)]
 fn put<I: Isa, const T: usize>(acc: &[f32; T], replace: bool, skip: usize, out: &mut [f32]) {
     for t in 0..T {
-        let first = if I::ADDS_ZERO { acc[t] + 0.0 } else { acc[t] };
-        let new = if replace { first } else { out[t] + acc[t] };
+        let new = stored::<I>(acc[t], if replace { Store::Overwrite } else { Store::Add }, out[t]);
         if t >= skip {
             out[t] = new;
         }

@@ -8,10 +8,15 @@ mod gemm;
 pub mod kernels;
 mod mat;
 pub mod math;
+mod packed;
 mod pool;
 pub mod special;
+mod strided;
+mod thinned;
+mod tile;
 
 pub use error::Error;
 pub use gemm::{Store, matmul, matmul_nt, matmul_tn};
 pub use mat::{Mat, MatMut};
 pub use pool::{Pool, Serial};
+pub use thinned::{gather_columns, matmul_thinned};

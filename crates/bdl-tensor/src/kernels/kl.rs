@@ -6,8 +6,10 @@
 use super::same_len;
 use crate::dispatch::dispatched;
 
-/// Weights worked on side by side; their sums are added in order at the end.
+/// Partial sums, added in order at the end.
 const LANES: usize = 16;
+/// Weights that go through each stage together; a multiple of [`LANES`].
+const BLOCK: usize = 64;
 
 /// 1.5·2⁵²: adding and subtracting it rounds to the nearest integer, which is then in the low bits.
 const ROUND: f64 = 6_755_399_441_055_744.0;
@@ -60,14 +62,20 @@ const ATANH_SIXTH: [f64; 8] = [
 /// `ln(2)/2`, up to which [`EXP`] holds.
 const HALF_LN2: f64 = 0.5 * std::f64::consts::LN_2;
 
-/// `c[0] + c[1]·x + c[2]·x² + …` by Horner's rule.
+/// `c[0] + c[1]·x + … + c[7]·x⁷` by Estrin's scheme: the loops wait for results, not for units, and this chain is
+/// less than half as long as Horner's.
 #[inline(always)]
-fn poly<const N: usize>(x: f64, c: [f64; N]) -> f64 {
-    let mut s = c[N - 1];
-    for i in (0..N - 1).rev() {
-        s = s * x + c[i];
-    }
-    s
+fn poly8(x: f64, c: [f64; 8]) -> f64 {
+    let (x2, pair) = (x * x, |i: usize| c[i] + c[i + 1] * x);
+    (pair(0) + pair(2) * x2) + (pair(4) + pair(6) * x2) * (x2 * x2)
+}
+
+/// `c[0] + c[1]·x + … + c[10]·x¹⁰` likewise.
+#[inline(always)]
+fn poly11(x: f64, c: [f64; 11]) -> f64 {
+    let [c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10] = c;
+    let (x2, x4) = (x * x, (x * x) * (x * x));
+    poly8(x, [c0, c1, c2, c3, c4, c5, c6, c7]) + ((c8 + c9 * x) + c10 * x2) * (x4 * x4)
 }
 
 /// `e^t`.
@@ -79,14 +87,14 @@ fn exp(t: f64) -> f64 {
     let k = shifted - ROUND;
     let r = (inside - k * LN2_HI) - k * LN2_LO;
     let power = f64::from_bits((shifted.to_bits() << 52).wrapping_add(1.0_f64.to_bits()));
-    let exp = power * (1.0 + (r + r * r * poly(r, EXP)));
+    let exp = power * (1.0 + (r + r * r * poly11(r, EXP)));
     if t > EXP_RANGE[1] { f64::INFINITY } else { exp }
 }
 
 /// `e^t − 1 − t` from t and `e^t`, without cancellation near 0, where it is `t²/2`.
 #[inline(always)]
 fn excess(t: f64, exp: f64) -> f64 {
-    let near = t * t * poly(t, EXP);
+    let near = t * t * poly11(t, EXP);
     if t.abs() < HALF_LN2 { near } else { exp - 1.0 - t }
 }
 
@@ -100,16 +108,17 @@ fn ln(x: f64) -> f64 {
     let k = if unsigned >= 2_048.0 { unsigned - 4_096.0 } else { unsigned };
     let m = f64::from_bits(x.to_bits().wrapping_sub(exponent << 52));
     let f = (m - 1.0) / (m + 1.0);
-    let sum = 2.0 * f * poly(f * f, ATANH_SIXTH) + k * LN2_LO + k * LN2_HI;
+    let sum = 2.0 * f * poly8(f * f, ATANH_SIXTH) + k * LN2_LO + k * LN2_HI;
     if x.is_nan() { x } else { sum }
 }
 
-/// Sigma and what comes with it.
+/// What follows from `t = e^{−|rho|}` about sigma.
 struct Scale {
     /// `softplus(rho)`.
     sigma: f64,
-    /// `ln softplus(rho)`.
-    ln_sigma: f64,
+    /// Its logarithm is `outside + ln inside`.
+    outside: f64,
+    inside: f64,
     /// `sigmoid(rho)/softplus(rho)`, the derivative of the logarithm.
     slope: f64,
 }
@@ -124,13 +133,12 @@ struct Scale {
 ///
 /// q is between ln 2 and 1 and formed without dividing by t, so that nothing underflows.
 #[inline(always)]
-fn scale(rho: f64) -> Scale {
-    let t = exp(-rho.abs());
+fn scale(rho: f64, t: f64) -> Scale {
     let inverse = 1.0 / (2.0 + t);
     let s = t * inverse;
-    let q = 2.0 * inverse * poly(s * s, ATANH_THIRD);
+    let q = 2.0 * inverse * poly11(s * s, ATANH_THIRD);
     let (outside, inside, factor) = if rho > 0.0 { (0.0, rho + t * q, 1.0) } else { (rho, q, t) };
-    Scale { sigma: factor * inside, ln_sigma: outside + ln(inside), slope: 1.0 / ((1.0 + t) * inside) }
+    Scale { sigma: factor * inside, outside, inside, slope: 1.0 / ((1.0 + t) * inside) }
 }
 
 /// What the kernels ask of the prior `N(mean, s²)`.
@@ -147,17 +155,69 @@ impl Prior {
     }
 }
 
-/// Twice the KL of one weight, and its derivatives in mu and rho.
+/// Twice the KL of each of [`BLOCK`] weights, and its derivatives in mu and rho.
+struct Terms {
+    twice_kl: [f64; BLOCK],
+    by_mu: [f32; BLOCK],
+    by_rho: [f32; BLOCK],
+}
+
+/// The terms of a block, stage by stage: a stage is short enough for the processor to work on several vectors at
+/// once, where the whole chain for one would make it wait for each result.
 #[inline(always)]
-fn weight_terms(prior: Prior, mu: f32, rho: f32) -> (f64, f64, f64) {
-    let Scale { sigma, ln_sigma, slope } = scale(f64::from(rho));
-    let z = (f64::from(mu) - prior.mean) * prior.inverse;
-    let t = 2.0 * (ln_sigma - prior.ln_s);
-    // e^t is known already, since sigma is: no second exponential.
-    let ratio = sigma * prior.inverse;
-    let excess = excess(t, ratio * ratio);
-    // sigma²/s² − 1 = (e^t − 1 − t) + t
-    (excess + z * z, z * prior.inverse, (excess + t) * slope)
+fn terms(prior: Prior, mu: &[f32; BLOCK], rho: &[f32; BLOCK]) -> Terms {
+    let [mut t, mut sigma, mut outside, mut inside, mut slope] = [[0.0; BLOCK]; 5];
+    for i in 0..BLOCK {
+        t[i] = exp(-f64::from(rho[i]).abs());
+    }
+    for i in 0..BLOCK {
+        let scale = scale(f64::from(rho[i]), t[i]);
+        (sigma[i], outside[i], inside[i], slope[i]) = (scale.sigma, scale.outside, scale.inside, scale.slope);
+    }
+    for i in 0..BLOCK {
+        t[i] = 2.0 * (outside[i] + ln(inside[i]) - prior.ln_s);
+    }
+    let mut out = Terms { twice_kl: [0.0; BLOCK], by_mu: [0.0; BLOCK], by_rho: [0.0; BLOCK] };
+    for i in 0..BLOCK {
+        let z = (f64::from(mu[i]) - prior.mean) * prior.inverse;
+        // e^t is known already, since sigma is: no second exponential.
+        let ratio = sigma[i] * prior.inverse;
+        let excess = excess(t[i], ratio * ratio);
+        out.twice_kl[i] = excess + z * z;
+        out.by_mu[i] = (z * prior.inverse) as f32;
+        // sigma²/s² − 1 = (e^t − 1 − t) + t
+        out.by_rho[i] = ((excess + t[i]) * slope[i]) as f32;
+    }
+    out
+}
+
+/// [`terms`] of fewer weights; the places behind them hold what belongs to none.
+#[inline(always)]
+fn terms_of_rest(prior: Prior, mu: &[f32], rho: &[f32]) -> Terms {
+    let [mut padded_mu, mut padded_rho] = [[0.0; BLOCK]; 2];
+    padded_mu[..mu.len()].copy_from_slice(mu);
+    padded_rho[..rho.len()].copy_from_slice(rho);
+    terms(prior, &padded_mu, &padded_rho)
+}
+
+/// Adds element i to lane `i % LANES`.
+#[inline(always)]
+fn add_to(lanes: &mut [f64; LANES], x: &[f64]) {
+    let (whole, rest) = x.as_chunks::<LANES>();
+    for x in whole {
+        for i in 0..LANES {
+            lanes[i] += x[i];
+        }
+    }
+    lanes.iter_mut().zip(rest).for_each(|(lane, x)| *lane += x);
+}
+
+/// `sums += weight·x`.
+#[inline(always)]
+fn add_scaled(weight: f32, x: &[f32], sums: &mut [f32]) {
+    for (sum, x) in sums.iter_mut().zip(x) {
+        *sum += weight * x;
+    }
 }
 
 /// Half the sum of the lanes.
@@ -193,14 +253,12 @@ dispatched! {
         same_len("kl_normal rho", mu.len(), rho.len());
         let prior = Prior::new(mean, std_dev);
         let mut lanes = [0.0; LANES];
-        let ((mu, mu_rest), (rho, rho_rest)) = (mu.as_chunks::<LANES>(), rho.as_chunks::<LANES>());
+        let ((mu, mu_rest), (rho, rho_rest)) = (mu.as_chunks(), rho.as_chunks());
         for (mu, rho) in mu.iter().zip(rho) {
-            for i in 0..LANES {
-                lanes[i] += weight_terms(prior, mu[i], rho[i]).0;
-            }
+            add_to(&mut lanes, &terms(prior, mu, rho).twice_kl);
         }
-        for ((lane, &mu), &rho) in lanes.iter_mut().zip(mu_rest).zip(rho_rest) {
-            *lane += weight_terms(prior, mu, rho).0;
+        if !mu_rest.is_empty() {
+            add_to(&mut lanes, &terms_of_rest(prior, mu_rest, rho_rest).twice_kl[..mu_rest.len()]);
         }
         half_sum(lanes)
     }
@@ -229,23 +287,20 @@ dispatched! {
         same_len("kl_normal_grad d_rho", mu.len(), d_rho.len());
         let prior = Prior::new(mean, std_dev);
         let mut lanes = [0.0; LANES];
-        let one = |mu: f32, rho: f32, lane: &mut f64, d_mu: &mut f32, d_rho: &mut f32| {
-            let (twice_kl, by_mu, by_rho) = weight_terms(prior, mu, rho);
-            *lane += twice_kl;
-            *d_mu += weight * by_mu as f32;
-            *d_rho += weight * by_rho as f32;
-        };
-        let ((mu, mu_rest), (rho, rho_rest)) = (mu.as_chunks::<LANES>(), rho.as_chunks::<LANES>());
-        let (d_mu, d_mu_rest) = d_mu.as_chunks_mut::<LANES>();
-        let (d_rho, d_rho_rest) = d_rho.as_chunks_mut::<LANES>();
+        let ((mu, mu_rest), (rho, rho_rest)) = (mu.as_chunks(), rho.as_chunks());
+        let (d_mu, d_mu_rest) = d_mu.as_chunks_mut::<BLOCK>();
+        let (d_rho, d_rho_rest) = d_rho.as_chunks_mut::<BLOCK>();
         for ((mu, rho), (d_mu, d_rho)) in mu.iter().zip(rho).zip(d_mu.iter_mut().zip(d_rho)) {
-            for i in 0..LANES {
-                one(mu[i], rho[i], &mut lanes[i], &mut d_mu[i], &mut d_rho[i]);
-            }
+            let terms = terms(prior, mu, rho);
+            add_to(&mut lanes, &terms.twice_kl);
+            add_scaled(weight, &terms.by_mu, d_mu);
+            add_scaled(weight, &terms.by_rho, d_rho);
         }
-        let rest = mu_rest.iter().zip(rho_rest).zip(d_mu_rest.iter_mut().zip(d_rho_rest));
-        for (((&mu, &rho), (d_mu, d_rho)), lane) in rest.zip(&mut lanes) {
-            one(mu, rho, lane, d_mu, d_rho);
+        if !mu_rest.is_empty() {
+            let terms = terms_of_rest(prior, mu_rest, rho_rest);
+            add_to(&mut lanes, &terms.twice_kl[..mu_rest.len()]);
+            add_scaled(weight, &terms.by_mu, d_mu_rest);
+            add_scaled(weight, &terms.by_rho, d_rho_rest);
         }
         half_sum(lanes)
     }
@@ -268,8 +323,8 @@ mod tests {
     }
 
     fn ln_softplus_and_slope(rho: f64) -> (f64, f64) {
-        let Scale { ln_sigma, slope, .. } = scale(rho);
-        (ln_sigma, slope)
+        let Scale { outside, inside, slope, .. } = scale(rho, exp(-rho.abs()));
+        (outside + ln(inside), slope)
     }
 
     fn within(what: &str, x: f64, got: f64, expected: f64, tol: f64) {
