@@ -197,3 +197,109 @@ impl<'a> Part<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Gaussian, NoiseSd, Optimizer};
+    use bdl_dist::{Noise, Purpose};
+    use bdl_layers::{Dense, Dropout, Layer, Plan, Prior, VariationalDense};
+    use bdl_tensor::Serial;
+
+    /// Two threads, each join in a thread of its own.
+    #[derive(Debug)]
+    struct Threads;
+
+    impl Pool for Threads {
+        fn threads(&self) -> usize {
+            2
+        }
+
+        fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+            Serial.run(tasks, task);
+        }
+
+        fn chunks(&self, data: &mut [f32], len: usize, task: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+            Serial.chunks(data, len, task);
+        }
+
+        fn join(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
+            std::thread::scope(|s| {
+                s.spawn(|| b());
+                a();
+            });
+        }
+    }
+
+    /// Terms of every form, below, at and across the ends of shards and pieces.
+    fn network() -> Bnn {
+        let layers: Vec<Box<dyn Layer>> = vec![
+            Box::new(VariationalDense::new(150, 128, Prior::StdDev(0.7)).unwrap()),
+            Box::new(Dropout::new(128, 0.2).unwrap()),
+            Box::new(Dense::new(128, 16).unwrap().with_length_scale(0.5).unwrap()),
+            Box::new(Dense::new(16, 129).unwrap()),
+            Box::new(VariationalDense::new(129, 1, Prior::FanIn(1.0)).unwrap().without_bias()),
+        ];
+        let gaussian = Gaussian::new(NoiseSd::Learned { init: 0.5 }).unwrap();
+        Bnn::new(Plan::new(layers).unwrap(), Box::new(gaussian)).unwrap()
+    }
+
+    fn numbers(stream: u64, n: usize) -> Vec<f32> {
+        let mut out = vec![0.0; n];
+        Noise::new(3, Purpose::Other(0)).rng(stream).normals(&mut out);
+        out
+    }
+
+    fn bits(x: &[f32]) -> Vec<u32> {
+        x.iter().map(|x| x.to_bits()).collect()
+    }
+
+    #[test]
+    fn one_pass_is_the_gradient_of_the_kl_and_the_optimizer_step_bit_for_bit() {
+        let bnn = network();
+        let n = bnn.n_params();
+        for optimizer in [Optimizer::Sgd { momentum: 0.5 }, Optimizer::adam(), Optimizer::adam_w()] {
+            let state = || OptimizerState::new(optimizer, n).unwrap();
+            // Ranges that begin and end inside shards and terms.
+            let state = || state().decay_only(vec![5..40, 2_000..2_100, 30_000..n - 7]).unwrap();
+            for pool in [&Serial as &dyn Pool, &Threads] {
+                let (mut slow, mut fast) = (state(), state());
+                let (mut w, mut update) = (bnn.init(&Noise::new(0, Purpose::Init)), Update::new(&bnn));
+                let mut v = w.clone();
+                for step in 0..3 {
+                    let (mut grads, mut fused) = (numbers(step, n), numbers(step, n));
+                    let kl = bnn.plan().kl_grad(&w[bnn.network()], 0.01, &mut grads[bnn.network()]).unwrap();
+                    slow.step(&mut w, &grads, 0.05).unwrap();
+                    let done = update.step(pool, &mut fast, &mut v, &mut fused, (0.01, 0.05)).unwrap();
+                    assert_eq!(done.kl.map(f64::to_bits), Some(kl.to_bits()), "{optimizer:?}");
+                    assert!(done.finite);
+                    assert_eq!((bits(&w), bits(&grads)), (bits(&v), bits(&fused)), "{optimizer:?}");
+                    assert_eq!(slow, fast);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_gradient_or_a_kl_that_is_not_finite_is_seen_and_does_not_move_its_shard() {
+        let bnn = network();
+        let n = bnn.n_params();
+        for (at, spoil_grad) in [(3, true), (19_201, true), (n - 1, true), (3, false), (40_000, false)] {
+            let mut params = bnn.init(&Noise::new(0, Purpose::Init));
+            let mut grads = vec![0.5; n];
+            if spoil_grad {
+                grads[at] = f32::NAN
+            } else {
+                params[at] = f32::INFINITY
+            }
+            let before = params.clone();
+            let (mut update, mut state) =
+                (Update::new(&bnn), OptimizerState::new(Optimizer::adam(), n).unwrap());
+            let done = update.step(&Threads, &mut state, &mut params, &mut grads, (0.01, 0.05)).unwrap();
+            let kl_finite = done.kl.is_some_and(f64::is_finite);
+            assert!(!(done.finite && kl_finite), "{at} {spoil_grad}");
+            assert_eq!(params[at].to_bits(), before[at].to_bits(), "{at} {spoil_grad}");
+            assert!(!spoil_grad || (kernels::first_non_finite(&grads) == Some(at) && kl_finite));
+        }
+    }
+}

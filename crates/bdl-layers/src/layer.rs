@@ -18,7 +18,9 @@ use crate::{Block, Draw, Error, KlTerm, Pass};
 /// * `forward` writes every element of y, from x, the parameters and the context's noise alone;
 /// * `backward` *adds* to `grads` and *writes* dx, for the noise that `forward` drew;
 /// * in [`Mode::Mean`](crate::Mode::Mean) nothing is drawn;
-/// * `kl_grad` adds `weight` times the gradient of what `kl` returns, and returns the same bits.
+/// * `write_backward` writes what `backward` adds to zeros;
+/// * `kl_grad` adds `weight` times the gradient of what `kl` returns, and returns the same bits;
+/// * `kl_terms`, where there are any, sum to the same bits.
 ///
 /// `backward` may use up what `forward` left in the scratch: each forward pass is followed at most once.
 pub trait Layer: Debug + Send + Sync {
