@@ -225,7 +225,7 @@ mod tests {
 
         fn join(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
             std::thread::scope(|s| {
-                s.spawn(|| b());
+                s.spawn(b);
                 a();
             });
         }

@@ -26,6 +26,9 @@ pub(crate) fn pair(pool: &dyn Pool, work: usize, a: Task<'_>, b: Task<'_>) -> Re
     of_a.and(of_b)
 }
 
+/// A loop over a piece of each of three slices.
+type Three<'a> = &'a (dyn Fn(&[f32], &mut [f32], &mut [f32]) + Sync);
+
 /// `f(x_i, out_i)` for pieces of two slices of equal length.
 pub(crate) fn in_pieces(
     pool: &dyn Pool,
@@ -42,13 +45,7 @@ pub(crate) fn in_pieces(
 }
 
 /// As [`in_pieces`], with a third slice to change.
-pub(crate) fn in_pieces_of_two(
-    pool: &dyn Pool,
-    x: &[f32],
-    a: &mut [f32],
-    b: &mut [f32],
-    f: &(dyn Fn(&[f32], &mut [f32], &mut [f32]) + Sync),
-) {
+pub(crate) fn in_pieces_of_two(pool: &dyn Pool, x: &[f32], a: &mut [f32], b: &mut [f32], f: Three<'_>) {
     if b.len() <= PIECE || pool.threads() == 1 {
         return f(x, a, b);
     }
