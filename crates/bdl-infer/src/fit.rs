@@ -8,6 +8,7 @@ use bdl_tensor::{Mat, Pool, kernels};
 
 use crate::error::{check_arg, check_len};
 use crate::predict::{Passes, Predictor};
+use crate::update::Update;
 use crate::{
     Bnn, Elbo, ElboTerms, Error, KlWarmup, MixtureScratch, Optimizer, OptimizerState, Predictive, Schedule,
     Target, Targets,
@@ -261,6 +262,9 @@ fn decayed(bnn: &Bnn) -> Vec<Range<usize>> {
     plain.map(|e| e.range.clone()).collect()
 }
 
+/// Rows of a batch times parameters from which a step is worth several threads.
+const ON_POOL_FROM: usize = 1 << 20;
+
 /// The state of a run: what the next step needs.
 struct Run<'a> {
     bnn: &'a Bnn,
@@ -276,6 +280,7 @@ struct Run<'a> {
     batch: Batch,
     ws: Workspace,
     grads: Vec<f32>,
+    update: Update,
 }
 
 impl<'a> Run<'a> {
@@ -294,12 +299,13 @@ impl<'a> Run<'a> {
             batch: Batch::default(),
             ws: Workspace::new(),
             grads: vec![0.0; bnn.n_params()],
+            update: Update::new(bnn),
         })
     }
 
     /// One epoch, with its report.
     fn epoch(&mut self, params: &mut [f32], valid: Option<Data<'_>>) -> Result<Progress, Error> {
-        let progress = self.steps(params)?;
+        let progress = self.steps_on_pool(params)?;
         if let Some(index) = kernels::first_non_finite(params) {
             return Err(self.non_finite("parameter", self.bnn.block_of(index), params[index].into()));
         }
@@ -309,6 +315,17 @@ impl<'a> Run<'a> {
         }
         self.epoch += 1;
         Ok(Progress { valid_nll, ..progress })
+    }
+
+    /// The steps, on a thread of the pool if they will ask for others: a hand-over per epoch and not per product.
+    fn steps_on_pool(&mut self, params: &mut [f32]) -> Result<Progress, Error> {
+        let rows = self.config.batch.min(self.train.rows());
+        if self.pool.threads() == 1 || rows.saturating_mul(params.len()) < ON_POOL_FROM {
+            return self.steps(params);
+        }
+        let (pool, mut done) = (self.pool, None);
+        pool.join(&mut || done = Some(self.steps(params)), &mut || {});
+        done.unwrap_or_else(|| unreachable!("join calls both"))
     }
 
     fn steps(&mut self, params: &mut [f32]) -> Result<Progress, Error> {
@@ -351,17 +368,34 @@ impl<'a> Run<'a> {
         self.batch.gather(self.train, &self.order[rows]);
         let pass = Pass::train(&self.noise, self.step, self.config.estimator).on(self.pool);
         let (x, y) = (self.batch.x(self.train.x.cols())?, self.batch.y(self.train.y));
-        let terms = elbo.gradient(self.bnn, params, x, y, &pass, &mut self.ws, &mut self.grads)?;
+        let (ws, grads) = (&mut self.ws, &mut self.grads);
+        let nll_sum = elbo.likelihood_gradient(self.bnn, params, x, y, &pass, ws, grads)?;
         self.step += 1;
+        // Where the loss is lost without its KL, that has no part in it.
+        let kl = if nll_sum.is_finite() {
+            self.update.kl_not_in_terms(self.bnn, params, elbo.kl_scale(), grads)?
+        } else {
+            Some(0.0)
+        };
+        let lost = |kl: &f64| !elbo.terms(nll_sum, x.rows(), *kl).elbo.is_finite();
+        if let Some(kl) = kl.filter(lost) {
+            return Err(self.blame_loss(params, x, &pass, elbo.terms(nll_sum, x.rows(), kl)));
+        }
+        let (update, optimizer) = (&mut self.update, &mut self.optimizer);
+        let rates = (elbo.kl_scale(), lr as f32);
+        let updated = update.step(self.pool, optimizer, params, &mut self.grads, rates)?;
+        let terms = elbo.terms(nll_sum, x.rows(), updated.kl.or(kl).unwrap_or(0.0));
         if !terms.elbo.is_finite() {
             return Err(self.blame_loss(params, x, &pass, terms));
         }
-        if let Some(index) = kernels::first_non_finite(&self.grads) {
-            let (value, path) = (self.grads[index], self.bnn.block_of(index));
-            return Err(self.non_finite("gradient", path, value.into()));
+        let bad = if updated.finite { None } else { kernels::first_non_finite(&self.grads) };
+        match bad {
+            Some(index) => {
+                let (value, path) = (self.grads[index], self.bnn.block_of(index));
+                Err(self.non_finite("gradient", path, value.into()))
+            }
+            None => Ok(terms),
         }
-        self.optimizer.step(params, &self.grads, lr as f32)?;
-        Ok(terms)
     }
 
     fn non_finite(&self, what: &'static str, place: String, value: f64) -> Error {

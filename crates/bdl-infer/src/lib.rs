@@ -13,6 +13,7 @@ mod pool;
 mod predict;
 mod predictive;
 mod schedule;
+mod update;
 
 pub use bnn::Bnn;
 pub use error::Error;

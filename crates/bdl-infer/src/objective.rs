@@ -91,21 +91,46 @@ impl Elbo {
         ws: &mut Workspace,
         grads: &mut [f32],
     ) -> Result<ElboTerms, Error> {
+        let nll_sum = self.likelihood_gradient(bnn, params, x, y, pass, ws, grads)?;
+        let network = bnn.network();
+        let kl = bnn.plan().kl_grad(&params[network.clone()], self.kl_scale(), &mut grads[network])?;
+        Ok(self.terms(nll_sum, x.rows(), kl))
+    }
+
+    /// The part of [`gradient`](Elbo::gradient) without the KL: overwrites `grads` with the gradient of the mean
+    /// NLL and returns the sum.
+    #[expect(clippy::too_many_arguments, reason = "those of `gradient`")]
+    pub(crate) fn likelihood_gradient(
+        &self,
+        bnn: &Bnn,
+        params: &[f32],
+        x: Mat<'_>,
+        y: Targets<'_>,
+        pass: &Pass<'_>,
+        ws: &mut Workspace,
+        grads: &mut [f32],
+    ) -> Result<f64, Error> {
         bnn.check_params(params)?;
         check_len("elbo: gradients", params.len(), grads.len())?;
         check_len("elbo: targets, one per row", x.rows(), y.len())?;
         check_arg("elbo: batch", ">= 1", x.rows() as f64, x.rows() >= 1)?;
-        let batch = x.rows();
         let (network, noise) = params.split_at(bnn.network().end);
-        grads.fill(0.0);
         let (d_network, d_noise) = grads.split_at_mut(network.len());
         bnn.plan().forward_train(network, x, pass, ws)?;
         let (out, mut d_out) = ws.output_and_grad();
-        let per_row = (1.0 / batch as f64) as f32;
+        let per_row = (1.0 / x.rows() as f64) as f32;
+        d_noise.fill(0.0);
         let nll_sum = bnn.likelihood().nll_grad(noise, out, y, per_row, &mut d_out, d_noise)?;
-        bnn.plan().backward(network, x, pass, ws, d_network)?;
-        let kl_weight = (self.kl_weight / self.n_train as f64) as f32;
-        let kl = bnn.plan().kl_grad(network, kl_weight, d_network)?;
-        Ok(ElboTerms { nll_sum, batch, kl, elbo: self.value(nll_sum, batch, kl) })
+        bnn.plan().write_backward(network, x, pass, ws, d_network)?;
+        Ok(nll_sum)
+    }
+
+    /// Factor of the KL in the loss per training row.
+    pub(crate) fn kl_scale(&self) -> f32 {
+        (self.kl_weight / self.n_train as f64) as f32
+    }
+
+    pub(crate) fn terms(&self, nll_sum: f64, batch: usize, kl: f64) -> ElboTerms {
+        ElboTerms { nll_sum, batch, kl, elbo: self.value(nll_sum, batch, kl) }
     }
 }

@@ -193,26 +193,61 @@ impl OptimizerState {
     /// [`Error::Length`] for another length, [`Error::Argument`] for a learning rate that is negative, NaN or infinite;
     /// nothing is changed then.
     pub fn step(&mut self, params: &mut [f32], grads: &[f32], lr: f32) -> Result<(), Error> {
-        check_len("optimizer: parameters", self.m.len(), params.len())?;
         check_len("optimizer: gradients", self.m.len(), grads.len())?;
-        check_arg("optimizer: lr", "finite and >= 0", lr.into(), lr >= 0.0 && lr.is_finite())?;
-        self.steps += 1;
-        self.decay(params, lr);
-        match self.optimizer {
-            Optimizer::Sgd { momentum } => sgd(momentum as f32, lr, params, grads, &mut self.m),
-            Optimizer::Adam { beta1, beta2, floor } | Optimizer::AdamW { beta1, beta2, floor, .. } => {
-                let step = adam_step(beta1, beta2, floor, lr, self.steps);
-                kernels::adam(&step, params, grads, &mut self.m, &mut self.v);
-            }
-        }
+        let (rule, moments) = self.begin(params.len(), lr)?;
+        rule.apply(0, params, grads, moments);
         Ok(())
     }
 
-    fn decay(&self, params: &mut [f32], lr: f32) {
+    /// Counts a step of `len` parameters, and says what it does to each.
+    pub(crate) fn begin(&mut self, len: usize, lr: f32) -> Result<(Rule<'_>, Moments<'_>), Error> {
+        check_len("optimizer: parameters", self.m.len(), len)?;
+        check_arg("optimizer: lr", "finite and >= 0", lr.into(), lr >= 0.0 && lr.is_finite())?;
+        self.steps += 1;
         let decay = self.optimizer.weight_decay();
-        if decay > 0.0 {
-            let keep = (1.0 - f64::from(lr) * decay) as f32;
-            self.decayed.iter().for_each(|r| kernels::scale(keep, &mut params[r.clone()]));
+        let keep = (decay > 0.0).then(|| (1.0 - f64::from(lr) * decay) as f32);
+        let kind = match self.optimizer {
+            Optimizer::Sgd { momentum } => Kind::Sgd { momentum: momentum as f32, lr },
+            Optimizer::Adam { beta1, beta2, floor } | Optimizer::AdamW { beta1, beta2, floor, .. } => {
+                Kind::Adam(adam_step(beta1, beta2, floor, lr, self.steps))
+            }
+        };
+        let rule = Rule { kind, keep, decayed: &self.decayed };
+        Ok((rule, Moments { m: &mut self.m, v: &mut self.v }))
+    }
+}
+
+/// One step of an optimizer, for any run of the parameters.
+pub(crate) struct Rule<'a> {
+    kind: Kind,
+    /// What weight decay leaves of a parameter.
+    keep: Option<f32>,
+    decayed: &'a [Range<usize>],
+}
+
+enum Kind {
+    Sgd { momentum: f32, lr: f32 },
+    Adam(AdamStep),
+}
+
+/// The moments of a run of the parameters; the second is empty for SGD.
+pub(crate) struct Moments<'a> {
+    pub(crate) m: &'a mut [f32],
+    pub(crate) v: &'a mut [f32],
+}
+
+impl Rule<'_> {
+    /// Moves the parameters from index `at` on.
+    pub(crate) fn apply(&self, at: usize, params: &mut [f32], grads: &[f32], moments: Moments<'_>) {
+        if let Some(keep) = self.keep {
+            let end = at + params.len();
+            let inside = |i: usize| i.clamp(at, end) - at;
+            let decayed = self.decayed.iter().map(|r| inside(r.start)..inside(r.end));
+            decayed.for_each(|r| kernels::scale(keep, &mut params[r]));
+        }
+        match &self.kind {
+            Kind::Sgd { momentum, lr } => sgd(*momentum, *lr, params, grads, moments.m),
+            Kind::Adam(step) => kernels::adam(step, params, grads, moments.m, moments.v),
         }
     }
 }

@@ -1,11 +1,11 @@
 //! The deterministic dense layer, with the prior that MC dropout puts on it.
 
 use bdl_dist::NoiseRng;
-use bdl_tensor::{Mat, MatMut, Store, kernels, matmul, matmul_nt, matmul_tn};
+use bdl_tensor::{Mat, MatMut, Pool, Store, kernels, matmul, matmul_nt, matmul_tn};
 use serde::{Deserialize, Serialize};
 
 use crate::layer::{Backward, Context, Form, KlAt, Layer, LayerReport};
-use crate::{Block, Error, Pass, Role, codec};
+use crate::{Block, Error, KlForm, KlTerm, Pass, Role, codec};
 
 /// A dense layer `y = x·W + b` with one value per weight.
 ///
@@ -74,10 +74,17 @@ impl Dense {
         split_weights(params, self.in_dim, self.out_dim)
     }
 
-    /// Half precisions of the prior on weights and bias: KL = half_w‖W‖² + half_b‖b‖².
-    fn half_precisions(&self, input_keep_prob: f64) -> (f64, f64) {
-        let l2 = self.length_scale.map_or(0.0, |l| l * l);
-        (l2 / (2.0 * input_keep_prob), l2 / 2.0)
+    /// KL = l²‖W‖²/(2k) + l²‖b‖²/2.
+    fn terms(&self, input_keep_prob: f64) -> [KlTerm; 2] {
+        let weights = self.in_dim * self.out_dim;
+        let form = |keep: f64| match self.length_scale {
+            Some(l) => KlForm::Squares { half_precision: l * l / (2.0 * keep) },
+            None => KlForm::Zero,
+        };
+        [
+            KlTerm { range: 0..weights, form: form(input_keep_prob) },
+            KlTerm { range: weights..weights + self.out_dim, form: form(1.0) },
+        ]
     }
 }
 
@@ -121,34 +128,36 @@ impl Layer for Dense {
 
     fn forward(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {
         let (weight, bias) = self.split(ctx.params);
-        affine(ctx.pass, x, weight, bias, y)
+        affine(ctx.pass.pool(), x, weight, bias, y)
     }
 
     fn backward(&self, ctx: &mut Context<'_>, grads: &mut [f32], io: Backward<'_>) -> Result<(), Error> {
         let (weight, _) = self.split(ctx.params);
         let (d_weight, d_bias) = grads.split_at_mut(weight.data().len());
-        affine_backward(ctx.pass, weight, d_weight, d_bias, io)
+        affine_backward(ctx.pass, weight, Store::Add, d_weight, d_bias, io)
+    }
+
+    fn write_backward(
+        &self,
+        ctx: &mut Context<'_>,
+        grads: &mut [f32],
+        io: Backward<'_>,
+    ) -> Result<(), Error> {
+        let (weight, _) = self.split(ctx.params);
+        let (d_weight, d_bias) = grads.split_at_mut(weight.data().len());
+        affine_backward(ctx.pass, weight, Store::Overwrite, d_weight, d_bias, io)
     }
 
     fn kl(&self, at: &KlAt<'_>) -> f64 {
-        if self.length_scale.is_none() {
-            return 0.0;
-        }
-        let (weight, bias) = self.split(at.params);
-        let (half_w, half_b) = self.half_precisions(at.input_keep_prob);
-        half_w * kernels::sum_squares_f64(weight.data()) + half_b * kernels::sum_squares_f64(bias)
+        self.terms(at.input_keep_prob).iter().map(|term| term.kl(at.params)).sum()
     }
 
     fn kl_grad(&self, at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
-        if self.length_scale.is_none() {
-            return 0.0;
-        }
-        let (w, bias) = self.split(at.params);
-        let (half_w, half_b) = self.half_precisions(at.input_keep_prob);
-        let (d_weight, d_bias) = grads.split_at_mut(w.data().len());
-        kernels::axpy(weight * (2.0 * half_w) as f32, w.data(), d_weight);
-        kernels::axpy(weight * (2.0 * half_b) as f32, bias, d_bias);
-        self.kl(at)
+        self.terms(at.input_keep_prob).iter().map(|term| term.kl_grad(at.params, weight, grads)).sum()
+    }
+
+    fn kl_terms(&self, input_keep_prob: f64) -> Option<Vec<KlTerm>> {
+        Some(self.terms(input_keep_prob).to_vec())
     }
 
     fn report(&self, at: &KlAt<'_>) -> LayerReport {
@@ -171,13 +180,13 @@ pub(crate) fn split_weights(params: &[f32], in_dim: usize, out_dim: usize) -> (M
 
 /// `y = x·W + b`; an empty b is no bias.
 pub(crate) fn affine(
-    pass: &Pass<'_>,
+    pool: &dyn Pool,
     x: Mat<'_>,
     weight: Mat<'_>,
     bias: &[f32],
     y: &mut MatMut<'_>,
 ) -> Result<(), Error> {
-    matmul(pass.pool(), x, weight, Store::Overwrite, y)?;
+    matmul(pool, x, weight, Store::Overwrite, y)?;
     add_bias(bias, y);
     Ok(())
 }
@@ -189,24 +198,29 @@ pub(crate) fn add_bias(bias: &[f32], y: &mut MatMut<'_>) {
     }
 }
 
-/// `db += Σ_rows dy`, if there is a bias.
-pub(crate) fn add_bias_grad(dy: Mat<'_>, d_bias: &mut [f32]) {
-    if !d_bias.is_empty() {
-        kernels::col_sums_add(dy, d_bias);
+/// `db (+)= Σ_rows dy`, if there is a bias.
+pub(crate) fn bias_grad(dy: Mat<'_>, store: Store, d_bias: &mut [f32]) {
+    if d_bias.is_empty() {
+        return;
     }
+    if store == Store::Overwrite {
+        d_bias.fill(0.0);
+    }
+    kernels::col_sums_add(dy, d_bias);
 }
 
-/// `dW += xᵀ·dy`, `db += Σ_rows dy`, `dx = dy·Wᵀ`.
+/// `dW (+)= xᵀ·dy`, `db (+)= Σ_rows dy`, `dx = dy·Wᵀ`.
 pub(crate) fn affine_backward(
     pass: &Pass<'_>,
     weight: Mat<'_>,
+    store: Store,
     d_weight: &mut [f32],
     d_bias: &mut [f32],
     io: Backward<'_>,
 ) -> Result<(), Error> {
     let mut d_weight = MatMut::new(d_weight, weight.rows(), weight.cols())?;
-    matmul_tn(pass.pool(), io.x, io.dy, Store::Add, &mut d_weight)?;
-    add_bias_grad(io.dy, d_bias);
+    matmul_tn(pass.pool(), io.x, io.dy, store, &mut d_weight)?;
+    bias_grad(io.dy, store, d_bias);
     if let Some(mut dx) = io.dx {
         matmul_nt(pass.pool(), io.dy, weight, Store::Overwrite, &mut dx)?;
     }

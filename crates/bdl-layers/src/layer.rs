@@ -6,7 +6,7 @@ use bdl_dist::NoiseRng;
 use bdl_tensor::{Mat, MatMut};
 
 use crate::pass::Site;
-use crate::{Activation, Block, Draw, Error, Pass};
+use crate::{Activation, Block, Draw, Error, KlTerm, Pass};
 
 /// A layer: a specification without parameters, and the functions that go with it.
 ///
@@ -18,7 +18,9 @@ use crate::{Activation, Block, Draw, Error, Pass};
 /// * `forward` writes every element of y, from x, the parameters and the context's noise alone;
 /// * `backward` *adds* to `grads` and *writes* dx, for the noise that `forward` drew;
 /// * in [`Mode::Mean`](crate::Mode::Mean) nothing is drawn;
-/// * `kl_grad` adds `weight` times the gradient of what `kl` returns, and returns the same bits.
+/// * `write_backward` writes what `backward` adds to zeros;
+/// * `kl_grad` adds `weight` times the gradient of what `kl` returns, and returns the same bits;
+/// * `kl_terms`, where there are any, sum to the same bits.
 ///
 /// `backward` may use up what `forward` left in the scratch: each forward pass is followed at most once.
 pub trait Layer: Debug + Send + Sync {
@@ -108,6 +110,20 @@ pub trait Layer: Debug + Send + Sync {
     /// As for [`forward`](Layer::forward).
     fn backward(&self, ctx: &mut Context<'_>, grads: &mut [f32], io: Backward<'_>) -> Result<(), Error>;
 
+    /// As [`backward`](Layer::backward), but *writes* `grads`, whatever they held.
+    ///
+    /// # Errors
+    /// As for [`forward`](Layer::forward).
+    fn write_backward(
+        &self,
+        ctx: &mut Context<'_>,
+        grads: &mut [f32],
+        io: Backward<'_>,
+    ) -> Result<(), Error> {
+        grads.fill(0.0);
+        self.backward(ctx, grads, io)
+    }
+
     /// Of a layer that masks its units: the probability that a unit is kept.
     fn keep_prob(&self) -> Option<f64> {
         None
@@ -124,6 +140,14 @@ pub trait Layer: Debug + Send + Sync {
     fn kl_grad(&self, at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
         let _ = (weight, grads);
         self.kl(at)
+    }
+
+    /// What [`kl`](Layer::kl) and [`kl_grad`](Layer::kl_grad) sum, where that is a sum over weights: runs that
+    /// cover the layer's parameters in order, the same for any parameters. Training then works on several runs at
+    /// a time and on each only once. `None` for a KL of another form.
+    fn kl_terms(&self, input_keep_prob: f64) -> Option<Vec<KlTerm>> {
+        let _ = input_keep_prob;
+        self.blocks().is_empty().then(Vec::new)
     }
 
     /// What a reader wants to know about the trained layer.

@@ -184,6 +184,11 @@ pub struct Site<'a> {
 }
 
 impl Site<'_> {
+    /// The same site, `slots` further on.
+    pub(crate) fn skip(self, slots: usize) -> Self {
+        Self { slot: self.slot + slots as u64, ..self }
+    }
+
     /// Standard normals for consecutive slots of `len` elements; one slot per row or one for the pass.
     ///
     /// # Panics

@@ -6,7 +6,7 @@ use bdl_tensor::{Mat, MatMut, kernels};
 use crate::layer::{Backward, Context, KlAt, Layer, LayerReport};
 use crate::pass::MAX_LAYERS;
 use crate::workspace::Workspace;
-use crate::{BlockEntry, Error, Pass, place};
+use crate::{BlockEntry, Error, KlTerm, Pass, place};
 
 /// An immutable network without parameters: layers in order, and where their parameters lie.
 ///
@@ -45,6 +45,9 @@ pub(crate) struct Placed {
     /// Index of the layer that masks this one's inputs.
     masked_by: Option<usize>,
 }
+
+/// [`Layer::backward`] or [`Layer::write_backward`].
+type LayerBackward = dyn Fn(&dyn Layer, &mut Context<'_>, &mut [f32], Backward<'_>) -> Result<(), Error>;
 
 impl Placed {
     pub(crate) fn context<'a>(
@@ -239,6 +242,35 @@ impl Plan {
         ws: &mut Workspace,
         grads: &mut [f32],
     ) -> Result<(), Error> {
+        self.walk_back(params, x, pass, ws, grads, &|layer, ctx, grads, io| layer.backward(ctx, grads, io))
+    }
+
+    /// As [`backward`](Plan::backward), but *writes* `grads`, whatever they held.
+    ///
+    /// # Errors
+    /// As for [`backward`](Plan::backward).
+    pub fn write_backward(
+        &self,
+        params: &[f32],
+        x: Mat<'_>,
+        pass: &Pass<'_>,
+        ws: &mut Workspace,
+        grads: &mut [f32],
+    ) -> Result<(), Error> {
+        self.walk_back(params, x, pass, ws, grads, &|layer, ctx, grads, io| {
+            layer.write_backward(ctx, grads, io)
+        })
+    }
+
+    fn walk_back(
+        &self,
+        params: &[f32],
+        x: Mat<'_>,
+        pass: &Pass<'_>,
+        ws: &mut Workspace,
+        grads: &mut [f32],
+        backward: &LayerBackward,
+    ) -> Result<(), Error> {
         self.check_forward(params, x)?;
         check_len("backward grads", self.n_params, grads.len())?;
         let rows = x.rows();
@@ -264,7 +296,7 @@ impl Plan {
                 dy: Mat::new(&dy[..rows * width], rows, width)?,
                 dx: wanted.then(|| MatMut::new(&mut dx[..rows * width_in], rows, width_in)).transpose()?,
             };
-            l.layer.backward(&mut ctx, &mut grads[l.start..l.end], io)?;
+            backward(&*l.layer, &mut ctx, &mut grads[l.start..l.end], io)?;
             if !wanted {
                 return Ok(());
             }
@@ -291,6 +323,21 @@ impl Plan {
         check_len("kl_grad grads", self.n_params, grads.len())?;
         let each = |l: &Placed| l.layer.kl_grad(&self.kl_at(l, params), weight, &mut grads[l.start..l.end]);
         Ok(self.layers.iter().map(each).sum())
+    }
+
+    /// For each layer, in order, what its KL sums over which run of the parameter vector; `None` if a layer's KL
+    /// has another form.
+    #[must_use]
+    pub fn kl_terms(&self) -> Option<Vec<Vec<KlTerm>>> {
+        let placed = |l: &Placed, term: KlTerm| KlTerm {
+            range: l.start + term.range.start..l.start + term.range.end,
+            ..term
+        };
+        let of_layer = |l: &Placed| {
+            let terms = l.layer.kl_terms(self.input_keep_prob(l))?;
+            Some(terms.into_iter().map(|term| placed(l, term)).collect())
+        };
+        self.layers.iter().map(of_layer).collect()
     }
 
     /// A report for each layer.
@@ -327,8 +374,11 @@ impl Plan {
     }
 
     fn kl_at<'a>(&self, l: &Placed, params: &'a [f32]) -> KlAt<'a> {
-        let mask = l.masked_by.and_then(|m| self.layers[m].layer.keep_prob());
-        KlAt { params: &params[l.start..l.end], input_keep_prob: mask.unwrap_or(1.0) }
+        KlAt { params: &params[l.start..l.end], input_keep_prob: self.input_keep_prob(l) }
+    }
+
+    fn input_keep_prob(&self, l: &Placed) -> f64 {
+        l.masked_by.and_then(|m| self.layers[m].layer.keep_prob()).unwrap_or(1.0)
     }
 
     pub(crate) fn check_forward(&self, params: &[f32], x: Mat<'_>) -> Result<(), Error> {

@@ -2,15 +2,15 @@
 
 mod prediction;
 
-use bdl_dist::{NoiseRng, Normal, kl_normal, kl_normal_grad, raw_scale, reparameterize};
-use bdl_tensor::{Mat, MatMut, Store, kernels, math, matmul, matmul_nt, matmul_tn};
+use bdl_dist::{NoiseRng, Normal, kl_normal, raw_scale, reparameterize};
+use bdl_tensor::{Mat, MatMut, Pool, Serial, Store, kernels, math, matmul_nt, matmul_tn};
 use serde::{Deserialize, Serialize};
 
-use crate::dense::{
-    add_bias, add_bias_grad, affine, affine_backward, check_dims, check_positive, init_he, split_weights,
-};
+use crate::dense::{affine, affine_backward, bias_grad, check_dims, check_positive, init_he, split_weights};
 use crate::layer::{Backward, Context, KlAt, Layer, LayerReport, Scratch};
-use crate::{Block, Draw, Error, Pass, Prior, Role, codec, prior};
+use crate::parallel::{in_pieces, in_pieces_of_two, pair};
+use crate::pass::Site;
+use crate::{Block, Draw, Error, KlForm, KlTerm, Pass, Prior, Role, codec, prior};
 
 /// A dense layer whose weights and biases have independent normal posteriors.
 ///
@@ -54,6 +54,12 @@ struct V1 {
 const SITE_WEIGHT: u64 = 0;
 const SITE_BIAS: u64 = 1;
 const SITE_ROW: u64 = 2;
+
+/// Weights from which their variances are worth a second thread.
+const PREPARE_FROM: usize = 1 << 15;
+
+/// Normals that one thread draws at a time: some 15 µs.
+const NORMALS_FROM: usize = 1 << 13;
 
 impl VariationalDense {
     pub(crate) const KIND: &'static str = "variational-dense";
@@ -142,7 +148,7 @@ impl VariationalDense {
         reparameterize(p.bias_mu, p.bias_rho, eps_b, drawn_b)?;
         let drawn = &ctx.floats[..self.weights() + self.biases()];
         let (weight, bias) = split_weights(drawn, self.in_dim, self.out_dim);
-        affine(ctx.pass, x, weight, bias, y)
+        affine(ctx.pass.pool(), x, weight, bias, y)
     }
 
     fn backward_shared(
@@ -153,10 +159,9 @@ impl VariationalDense {
     ) -> Result<(), Error> {
         let p = self.split(ctx.params);
         let Shared { drawn, eps, d_drawn } = self.shared(ctx.floats);
-        d_drawn.fill(0.0);
         let (d_weight, d_bias) = d_drawn.split_at_mut(self.weights());
         let weight = Mat::new(&drawn[..self.weights()], self.in_dim, self.out_dim)?;
-        affine_backward(ctx.pass, weight, d_weight, d_bias, io)?;
+        affine_backward(ctx.pass, weight, Store::Overwrite, d_weight, d_bias, io)?;
         let g = self.split_grads(grads);
         let (eps_w, eps_b) = eps.split_at_mut(self.weights());
         let (tmp_w, tmp_b) = drawn.split_at_mut(self.weights());
@@ -165,87 +170,138 @@ impl VariationalDense {
         Ok(())
     }
 
-    /// Scratch under one draw per row.
+    /// Scratch under one draw per row: the variances of weights and biases, the squared inputs, the variances of
+    /// the outputs and their eps. The mean of the outputs is not kept: it is y − √v·eps.
     fn local<'a>(&self, rows: usize, floats: &'a mut [f32]) -> Local<'a> {
         let (weight_var, rest) = floats.split_at_mut(self.weights());
         let (bias_var, rest) = rest.split_at_mut(self.biases());
-        let (d_weight_var, rest) = rest.split_at_mut(self.weights());
-        let (d_bias_var, rest) = rest.split_at_mut(self.biases());
         let (x2, rest) = rest.split_at_mut(rows * self.in_dim);
-        let (mean, rest) = rest.split_at_mut(rows * self.out_dim);
         let (var, eps) = rest.split_at_mut(rows * self.out_dim);
-        Local { weight_var, bias_var, d_weight_var, d_bias_var, x2, mean, var, eps }
+        Local { weight_var, bias_var, x2, var, eps }
+    }
+
+    /// Multiply-adds of one product with the weights.
+    fn work(&self, rows: usize) -> usize {
+        rows.saturating_mul(self.weights())
     }
 
     fn forward_local(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {
         let (rows, p) = (x.rows(), self.split(ctx.params));
         let (pool, site) = (ctx.pass.pool(), ctx.site(SITE_ROW, Draw::Row));
-        let l = self.local(rows, ctx.floats);
-        variances(p.weight_rho, l.weight_var);
-        variances(p.bias_rho, l.bias_var);
-        kernels::square(x.data(), l.x2);
-        let x2 = Mat::new(l.x2, rows, self.in_dim)?;
-        let mut var = MatMut::new(l.var, rows, self.out_dim)?;
-        matmul(pool, x2, self.as_weight(l.weight_var)?, Store::Overwrite, &mut var)?;
-        add_bias(l.bias_var, &mut var);
-        if let Some(site) = site {
-            site.normals(self.out_dim, l.eps);
-        }
-        let mut mean = MatMut::new(l.mean, rows, self.out_dim)?;
-        affine(ctx.pass, x, self.as_weight(p.weight_mu)?, p.bias_mu, &mut mean)?;
-        kernels::sqrt_mul_add(l.mean, l.var, l.eps, y.data_mut());
+        let Local { weight_var, bias_var, x2, var, eps } = self.local(rows, ctx.floats);
+        self.prepare_local(pool, &p, weight_var, &mut |pool| {
+            in_pieces(pool, x.data(), x2, &kernels::square);
+            if let Some(site) = site {
+                row_normals(pool, site, self.out_dim, eps);
+            }
+        });
+        kernels::softplus_square(p.bias_rho, bias_var);
+        let (x2, weight_var) = (Mat::new(x2, rows, self.in_dim)?, self.as_weight(weight_var)?);
+        let (mut of_mean, mut of_var) = (y.reborrow(), MatMut::new(var, rows, self.out_dim)?);
+        pair(
+            pool,
+            self.work(rows),
+            &mut |pool| affine(pool, x, self.as_weight(p.weight_mu)?, p.bias_mu, &mut of_mean),
+            &mut |pool| affine(pool, x2, weight_var, bias_var, &mut of_var),
+        )?;
+        in_pieces_of_two(pool, var, eps, y.data_mut(), &|var, eps, y| kernels::add_sqrt_mul(var, eps, y));
         Ok(())
+    }
+
+    /// The variances of the weights, beside what else comes before the products.
+    fn prepare_local(
+        &self,
+        pool: &dyn Pool,
+        p: &Params<'_>,
+        weight_var: &mut [f32],
+        rest: &mut (dyn FnMut(&dyn Pool) + Send),
+    ) {
+        if self.weights() < PREPARE_FROM || pool.threads() == 1 {
+            kernels::softplus_square(p.weight_rho, weight_var);
+            return rest(&Serial);
+        }
+        pool.join(&mut || in_pieces(pool, p.weight_rho, weight_var, &kernels::softplus_square), &mut || {
+            rest(pool)
+        });
     }
 
     fn backward_local(
         &self,
         ctx: &mut Context<'_>,
         grads: &mut [f32],
+        store: Store,
         io: Backward<'_>,
     ) -> Result<(), Error> {
         let (rows, p) = (io.x.rows(), self.split(ctx.params));
-        let pass = ctx.pass;
-        let mut l = self.local(rows, ctx.floats);
+        let pool = ctx.pass.pool();
+        let Local { weight_var, bias_var, x2, var, eps } = self.local(rows, ctx.floats);
+        let Backward { x, dy, dx, .. } = io;
+        in_pieces_of_two(pool, dy.data(), eps, var, &|dy, eps, var| kernels::sqrt_mul_backward(dy, eps, var));
+        let d_var = Mat::new(var, rows, self.out_dim)?;
+        if let Some(dx) = dx {
+            let weights = [self.as_weight(p.weight_mu)?, self.as_weight(weight_var)?];
+            self.input_grads(pool, weights, [dy, d_var], x, x2, dx)?;
+            // The gradient of x² was there.
+            in_pieces(pool, x.data(), x2, &kernels::square);
+        }
         let g = self.split_grads(grads);
-        variance_grads(io.dy.data(), l.eps, l.var);
-        let d_var = Mat::new(l.var, rows, self.out_dim)?;
-        let x2 = Mat::new(l.x2, rows, self.in_dim)?;
-        let mut d_weight_var = MatMut::new(l.d_weight_var, self.in_dim, self.out_dim)?;
-        matmul_tn(pass.pool(), x2, d_var, Store::Overwrite, &mut d_weight_var)?;
-        l.d_bias_var.fill(0.0);
-        add_bias_grad(d_var, l.d_bias_var);
-        let Backward { x, y, dy, mut dx } = io;
-        let through_mean = Backward { x, y, dy, dx: dx.as_mut().map(MatMut::reborrow) };
-        affine_backward(pass, self.as_weight(p.weight_mu)?, g.weight_mu, g.bias_mu, through_mean)?;
-        if let Some(dx) = &mut dx {
-            self.add_dx_through_variance(pass, &mut l, x, dx)?;
+        // From here on nobody asks for the variances. What is overwritten needs no second place.
+        let d_weight_var = if store == Store::Overwrite { &mut *g.weight_rho } else { &mut *weight_var };
+        let x2 = Mat::new(x2, rows, self.in_dim)?;
+        let mut d_mu = MatMut::new(g.weight_mu, self.in_dim, self.out_dim)?;
+        let mut d_weight_var = MatMut::new(d_weight_var, self.in_dim, self.out_dim)?;
+        pair(
+            pool,
+            self.work(rows),
+            &mut |pool| Ok(matmul_tn(pool, x, dy, store, &mut d_mu)?),
+            &mut |pool| Ok(matmul_tn(pool, x2, d_var, Store::Overwrite, &mut d_weight_var)?),
+        )?;
+        bias_grad(dy, store, g.bias_mu);
+        bias_grad(d_var, Store::Overwrite, bias_var);
+        match store {
+            Store::Overwrite => {
+                in_pieces(pool, p.weight_rho, g.weight_rho, &kernels::softplus_square_backward);
+                g.bias_rho.copy_from_slice(bias_var);
+                kernels::softplus_square_backward(p.bias_rho, g.bias_rho);
+            }
+            Store::Add => {
+                in_pieces_of_two(pool, p.weight_rho, weight_var, g.weight_rho, &add_scale_grads);
+                add_scale_grads(p.bias_rho, bias_var, g.bias_rho);
+            }
         }
-        local_scale_grads(l.d_weight_var, p.weight_rho, l.weight_var, g.weight_rho);
-        local_scale_grads(l.d_bias_var, p.bias_rho, l.bias_var, g.bias_rho);
         Ok(())
     }
 
-    /// `dx += 2x ⊙ (dv·(sigma²)ᵀ)`, with dv in `l.var`.
-    fn add_dx_through_variance(
+    /// `dx = dy·muᵀ + 2x ⊙ (dv·(sigma²)ᵀ)`; the gradient of x² passes through `d_x2`.
+    fn input_grads(
         &self,
-        pass: &Pass<'_>,
-        l: &mut Local<'_>,
+        pool: &dyn Pool,
+        [mu, var]: [Mat<'_>; 2],
+        [dy, d_var]: [Mat<'_>; 2],
         x: Mat<'_>,
-        dx: &mut MatMut<'_>,
+        d_x2: &mut [f32],
+        mut dx: MatMut<'_>,
     ) -> Result<(), Error> {
-        let d_var = Mat::new(l.var, x.rows(), self.out_dim)?;
-        let mut d_x2 = MatMut::new(l.x2, x.rows(), self.in_dim)?;
-        matmul_nt(pass.pool(), d_var, self.as_weight(l.weight_var)?, Store::Overwrite, &mut d_x2)?;
-        for ((dx, &d_x2), &x) in dx.data_mut().iter_mut().zip(&*l.x2).zip(x.data()) {
-            *dx += 2.0 * x * d_x2;
-        }
+        let mut d_x2 = MatMut::new(d_x2, x.rows(), self.in_dim)?;
+        pair(
+            pool,
+            self.work(x.rows()),
+            &mut |pool| Ok(matmul_nt(pool, dy, mu, Store::Overwrite, &mut dx)?),
+            &mut |pool| Ok(matmul_nt(pool, d_var, var, Store::Overwrite, &mut d_x2)?),
+        )?;
+        in_pieces_of_two(pool, x.data(), d_x2.data_mut(), dx.data_mut(), &|x, d_x2, dx| {
+            kernels::add_square_backward(x, d_x2, dx);
+        });
         Ok(())
     }
 
-    fn kl_parts(&self, params: &[f32]) -> Result<f64, Error> {
-        let p = self.split(params);
-        Ok(kl_normal(p.weight_mu, p.weight_rho, &self.priors.0)?
-            + kl_normal(p.bias_mu, p.bias_rho, &self.priors.1)?)
+    fn terms(&self) -> [KlTerm; 2] {
+        let (n, all) = (2 * self.weights(), 2 * (self.weights() + self.biases()));
+        let (of_weight, of_bias) = self.priors;
+        [
+            KlTerm { range: 0..n, form: KlForm::Normal { prior: of_weight } },
+            KlTerm { range: n..all, form: KlForm::Normal { prior: of_bias } },
+        ]
     }
 }
 
@@ -272,10 +328,7 @@ struct Shared<'a> {
 struct Local<'a> {
     weight_var: &'a mut [f32],
     bias_var: &'a mut [f32],
-    d_weight_var: &'a mut [f32],
-    d_bias_var: &'a mut [f32],
     x2: &'a mut [f32],
-    mean: &'a mut [f32],
     var: &'a mut [f32],
     eps: &'a mut [f32],
 }
@@ -295,25 +348,21 @@ fn shared_grads(
     kernels::axpy(1.0, eps, d_rho);
 }
 
-/// `out = softplus(rho)²`.
-fn variances(rho: &[f32], out: &mut [f32]) {
-    kernels::softplus(rho, out);
-    out.iter_mut().for_each(|sigma| *sigma *= *sigma);
+/// `d_rho += ∂L/∂sigma²·2 sigma·sigmoid(rho)`; `d_var` is used up.
+fn add_scale_grads(rho: &[f32], d_var: &mut [f32], d_rho: &mut [f32]) {
+    kernels::softplus_square_backward(rho, d_var);
+    kernels::axpy(1.0, d_var, d_rho);
 }
 
-/// Replaces each variance v by `∂L/∂v = dy·eps/(2√v)`, 0 where v = 0.
-fn variance_grads(dy: &[f32], eps: &[f32], var: &mut [f32]) {
-    for ((var, &dy), &eps) in var.iter_mut().zip(dy).zip(eps) {
-        *var = if *var > 0.0 { 0.5 * dy * eps / var.sqrt() } else { 0.0 };
+/// Standard normals of consecutive rows, in halves.
+fn row_normals(pool: &dyn Pool, site: Site<'_>, len: usize, eps: &mut [f32]) {
+    let rows = eps.len() / len;
+    if eps.len() < NORMALS_FROM || rows < 2 || pool.threads() == 1 {
+        return site.normals(len, eps);
     }
-}
-
-/// `d_rho += ∂L/∂sigma²·2 sigma·sigmoid(rho)`; `d_var` and `tmp` are used up.
-fn local_scale_grads(d_var: &mut [f32], rho: &[f32], tmp: &mut [f32], d_rho: &mut [f32]) {
-    kernels::softplus(rho, tmp);
-    d_var.iter_mut().zip(&*tmp).for_each(|(d, sigma)| *d *= sigma);
-    kernels::softplus_backward(rho, d_var, tmp);
-    kernels::axpy(2.0, tmp, d_rho);
+    let (front, back) = eps.split_at_mut(rows / 2 * len);
+    let rest = site.skip(rows / 2);
+    pool.join(&mut || row_normals(pool, site, len, front), &mut || row_normals(pool, rest, len, back));
 }
 
 impl Layer for VariationalDense {
@@ -385,7 +434,7 @@ impl Layer for VariationalDense {
         let floats = match pass.weight_draw() {
             Draw::Mean => 0,
             Draw::Pass => 3 * n,
-            Draw::Row => 2 * n + rows * (self.in_dim + 3 * self.out_dim),
+            Draw::Row => n + rows * (self.in_dim + 2 * self.out_dim),
         };
         Scratch { floats, words: 0 }
     }
@@ -398,7 +447,7 @@ impl Layer for VariationalDense {
             (Draw::Row, true) => self.forward_local(ctx, x, y),
             (Draw::Mean, _) => {
                 let p = self.split(ctx.params);
-                affine(ctx.pass, x, self.as_weight(p.weight_mu)?, p.bias_mu, y)
+                affine(ctx.pass.pool(), x, self.as_weight(p.weight_mu)?, p.bias_mu, y)
             }
         }
     }
@@ -406,24 +455,38 @@ impl Layer for VariationalDense {
     fn backward(&self, ctx: &mut Context<'_>, grads: &mut [f32], io: Backward<'_>) -> Result<(), Error> {
         match ctx.pass.weight_draw() {
             Draw::Pass => self.backward_shared(ctx, grads, io),
-            Draw::Row => self.backward_local(ctx, grads, io),
+            Draw::Row => self.backward_local(ctx, grads, Store::Add, io),
             Draw::Mean => {
                 let (p, g) = (self.split(ctx.params), self.split_grads(grads));
-                affine_backward(ctx.pass, self.as_weight(p.weight_mu)?, g.weight_mu, g.bias_mu, io)
+                let weight = self.as_weight(p.weight_mu)?;
+                affine_backward(ctx.pass, weight, Store::Add, g.weight_mu, g.bias_mu, io)
             }
         }
     }
 
+    fn write_backward(
+        &self,
+        ctx: &mut Context<'_>,
+        grads: &mut [f32],
+        io: Backward<'_>,
+    ) -> Result<(), Error> {
+        if ctx.pass.weight_draw() == Draw::Row {
+            return self.backward_local(ctx, grads, Store::Overwrite, io);
+        }
+        grads.fill(0.0);
+        self.backward(ctx, grads, io)
+    }
+
     fn kl(&self, at: &KlAt<'_>) -> f64 {
-        self.kl_parts(at.params).unwrap_or(f64::NAN)
+        self.terms().iter().map(|term| term.kl(at.params)).sum()
     }
 
     fn kl_grad(&self, at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
-        let (p, g) = (self.split(at.params), self.split_grads(grads));
-        let of_weight =
-            kl_normal_grad(p.weight_mu, p.weight_rho, &self.priors.0, weight, g.weight_mu, g.weight_rho);
-        let of_bias = kl_normal_grad(p.bias_mu, p.bias_rho, &self.priors.1, weight, g.bias_mu, g.bias_rho);
-        of_weight.unwrap_or(f64::NAN) + of_bias.unwrap_or(f64::NAN)
+        self.terms().iter().map(|term| term.kl_grad(at.params, weight, grads)).sum()
+    }
+
+    fn kl_terms(&self, _: f64) -> Option<Vec<KlTerm>> {
+        Some(self.terms().to_vec())
     }
 
     fn report(&self, at: &KlAt<'_>) -> LayerReport {

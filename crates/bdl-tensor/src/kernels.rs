@@ -19,6 +19,7 @@ mod elementwise;
 mod exp;
 mod exp_table;
 mod kl;
+mod local;
 mod mask;
 mod mixture;
 mod normal;
@@ -36,6 +37,9 @@ pub use elementwise::{
 };
 pub use exp::exp_f64;
 pub use kl::{kl_normal, kl_normal_grad};
+pub use local::{
+    add_sqrt_mul, add_square_backward, softplus_square, softplus_square_backward, sqrt_mul_backward,
+};
 pub use mask::{mask_scale, mask_scale_rows, mask_to_f32};
 pub use mixture::{Normals, normals_density, normals_mass, normals_rough};
 pub use normal::{box_muller, box_muller_blocks};

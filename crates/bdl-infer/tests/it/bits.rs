@@ -66,6 +66,14 @@ impl Pool for Watched {
             task(i, chunk);
         });
     }
+
+    fn join(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
+        let watched = |task: &mut (dyn FnMut() + Send)| {
+            self.enter();
+            task();
+        };
+        self.pool.join(&mut || watched(a), &mut || watched(b));
+    }
 }
 
 #[test]

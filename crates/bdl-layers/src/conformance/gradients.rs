@@ -17,6 +17,7 @@ pub(super) fn check_backward(judge: &Judge<'_>, rig: &Rig<'_>, pass: &Pass<'_>) 
     let (mut grads, mut dx) = (vec![0.0; rig.params.len()], vec![f32::NAN; rig.x.len()]);
     judge.no_error(rig.backward(tape()?, pass, &c, &mut grads, Some(&mut dx)))?;
     check_added(judge, rig, pass, tape()?, &c, &grads)?;
+    check_written(judge, rig, pass, tape()?, &c, [&grads, &dx])?;
 
     let loss = |params: &[f32], x: &[f32]| {
         let y = judge.no_error(rig.forward_at(PLACE, params, x, pass))?.y;
@@ -55,6 +56,24 @@ fn check_added(
     is_added("backward adds to grads", judge, grads, &added, 1.0)
 }
 
+/// Written over NaN, the gradient is what is added to zeros.
+fn check_written(
+    judge: &Judge<'_>,
+    rig: &Rig<'_>,
+    pass: &Pass<'_>,
+    tape: Tape,
+    c: &[f32],
+    [grads, dx]: [&[f32]; 2],
+) -> Result<(), Failure> {
+    let (mut written, mut to_x) = (vec![f32::NAN; grads.len()], vec![f32::NAN; dx.len()]);
+    judge.no_error(rig.write_backward(tape, pass, c, &mut written, Some(&mut to_x)))?;
+    // A sum that underflowed to −0 is +0 when it has been added to zero.
+    written.iter_mut().for_each(|g| *g += 0.0);
+    same_bits(grads, &written)
+        .and_then(|()| same_bits(dx, &to_x))
+        .map_err(|e| judge.fail("write_backward writes what backward adds to zeros", e))
+}
+
 /// Checks `added = 0.5 + weight·grads`, to rounding.
 fn is_added(
     clause: &'static str,
@@ -91,8 +110,31 @@ pub(super) fn check_kl(judge: &Judge<'_>, rig: &Rig<'_>) -> Result<(), Failure> 
         let mut added = vec![0.5; rig.params.len()];
         judge.layer.kl_grad(&at, 0.25, &mut added);
         is_added("kl_grad adds weight times the gradient", judge, &grads, &added, 0.25)?;
+        check_kl_terms(judge, rig, &at, kl, &grads)?;
     }
     Ok(())
+}
+
+/// The terms cover the parameters in order and give the KL and its gradient, to the bit.
+fn check_kl_terms(
+    judge: &Judge<'_>,
+    rig: &Rig<'_>,
+    at: &KlAt<'_>,
+    kl: f64,
+    grads: &[f32],
+) -> Result<(), Failure> {
+    let Some(terms) = judge.layer.kl_terms(at.input_keep_prob) else { return Ok(()) };
+    let mut end = 0;
+    for term in &terms {
+        let clause = "kl_terms cover the parameters in order";
+        judge.that(term.range.start == end, clause, || format!("{:?} after {end}", term.range))?;
+        end = term.range.end;
+    }
+    judge.that(end == rig.params.len(), "kl_terms cover all parameters", || format!("they end at {end}"))?;
+    let mut of_terms = vec![0.0; grads.len()];
+    let sum: f64 = terms.iter().map(|term| term.kl_grad(&rig.params, 1.0, &mut of_terms)).sum();
+    judge.that(sum == kl, "kl_terms sum to kl", || format!("kl is {kl}, the sum {sum}"))?;
+    same_bits(grads, &of_terms).map_err(|e| judge.fail("kl_terms have the gradient of kl", e))
 }
 
 /// Central differences of `f`, for each coordinate with the step that comes closer to `claimed`.

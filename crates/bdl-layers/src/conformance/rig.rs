@@ -68,11 +68,34 @@ impl<'a> Rig<'a> {
     /// Adds to `grads` and writes `dx`, for the pass that left `tape`.
     pub(super) fn backward(
         &self,
-        mut tape: Tape,
+        tape: Tape,
         pass: &Pass<'_>,
         dy: &[f32],
         grads: &mut [f32],
         dx: Option<&mut [f32]>,
+    ) -> Result<(), Error> {
+        self.back(tape, pass, dy, dx, |ctx, io| self.layer.backward(ctx, grads, io))
+    }
+
+    /// Writes `grads` and `dx`, for the pass that left `tape`.
+    pub(super) fn write_backward(
+        &self,
+        tape: Tape,
+        pass: &Pass<'_>,
+        dy: &[f32],
+        grads: &mut [f32],
+        dx: Option<&mut [f32]>,
+    ) -> Result<(), Error> {
+        self.back(tape, pass, dy, dx, |ctx, io| self.layer.write_backward(ctx, grads, io))
+    }
+
+    fn back(
+        &self,
+        mut tape: Tape,
+        pass: &Pass<'_>,
+        dy: &[f32],
+        dx: Option<&mut [f32]>,
+        f: impl FnOnce(&mut Context<'_>, Backward<'_>) -> Result<(), Error>,
     ) -> Result<(), Error> {
         let (width_in, width) = (self.layer.in_dim(), self.layer.out_dim());
         let rows = self.x.len() / width_in;
@@ -85,7 +108,7 @@ impl<'a> Rig<'a> {
             dy: Mat::new(dy, rows, width)?,
             dx: dx.map(|dx| MatMut::new(dx, rows, width_in)).transpose()?,
         };
-        self.layer.backward(&mut ctx, grads, io)
+        f(&mut ctx, io)
     }
 }
 

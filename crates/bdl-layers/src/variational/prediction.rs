@@ -5,10 +5,10 @@
 //! | one per pass | sigma | |
 //! | one per row | sigma² | m and v |
 
-use bdl_tensor::{Mat, MatMut, Store, kernels, matmul};
+use bdl_tensor::{Mat, MatMut, kernels};
 
-use super::{SITE_BIAS, SITE_ROW, SITE_WEIGHT, VariationalDense, variances};
-use crate::dense::{add_bias, affine, split_weights};
+use super::{SITE_BIAS, SITE_ROW, SITE_WEIGHT, VariationalDense};
+use crate::dense::{affine, split_weights};
 use crate::layer::Context;
 use crate::{Draw, Error, Pass};
 
@@ -26,7 +26,7 @@ impl VariationalDense {
         let of_rho = match draw {
             Draw::Mean => return,
             Draw::Pass => kernels::softplus,
-            Draw::Row => variances,
+            Draw::Row => kernels::softplus_square,
         };
         let p = self.split(params);
         let (weight, bias) = prepared.split_at_mut(self.weights());
@@ -60,7 +60,7 @@ impl VariationalDense {
         kernels::mul_add_assign(p.weight_mu, sigma_w, drawn_w);
         kernels::mul_add_assign(p.bias_mu, sigma_b, drawn_b);
         let (weight, bias) = split_weights(drawn, self.in_dim, self.out_dim);
-        affine(ctx.pass, x, weight, bias, y)
+        affine(ctx.pass.pool(), x, weight, bias, y)
     }
 
     /// One draw per row: `y = m + √v·eps`.
@@ -76,15 +76,14 @@ impl VariationalDense {
         if let Some(site) = site {
             site.normals(self.out_dim, eps);
         }
-        let (moments, x2) = own.split_at_mut(2 * outputs);
-        let moments = if ctx.shared.is_empty() {
-            self.moments(ctx.pass, ctx.params, ctx.prepared, x, x2, moments)?;
-            moments
+        if ctx.shared.is_empty() {
+            let (var, x2) = own.split_at_mut(outputs);
+            self.moments(ctx.pass, ctx.params, ctx.prepared, x, x2, [y.data_mut(), var])?;
+            kernels::add_sqrt_mul(var, eps, y.data_mut());
         } else {
-            ctx.shared
-        };
-        let (mean, var) = moments.split_at(outputs);
-        kernels::sqrt_mul_add(mean, var, eps, y.data_mut());
+            let (mean, var) = ctx.shared.split_at(outputs);
+            kernels::sqrt_mul_add(mean, var, eps, y.data_mut());
+        }
         Ok(())
     }
 
@@ -95,10 +94,11 @@ impl VariationalDense {
         x: Mat<'_>,
         shared: &mut [f32],
     ) -> Result<(), Error> {
-        self.moments(ctx.pass, ctx.params, ctx.prepared, x, ctx.floats, shared)
+        let (mean, var) = shared.split_at_mut(x.rows() * self.out_dim);
+        self.moments(ctx.pass, ctx.params, ctx.prepared, x, ctx.floats, [mean, var])
     }
 
-    /// Writes m and v, each `[rows, out_dim]`, one behind the other.
+    /// Writes m and v, each `[rows, out_dim]`.
     fn moments(
         &self,
         pass: &Pass<'_>,
@@ -106,18 +106,16 @@ impl VariationalDense {
         prepared: &[f32],
         x: Mat<'_>,
         x2: &mut [f32],
-        out: &mut [f32],
+        [mean, var]: [&mut [f32]; 2],
     ) -> Result<(), Error> {
         let (rows, p) = (x.rows(), self.split(params));
         let (weight_var, bias_var) = prepared.split_at(self.weights());
         let x2 = &mut x2[..rows * self.in_dim];
         kernels::square(x.data(), x2);
-        let (mean, var) = out.split_at_mut(rows * self.out_dim);
-        let mut var = MatMut::new(var, rows, self.out_dim)?;
         let x2 = Mat::new(x2, rows, self.in_dim)?;
-        matmul(pass.pool(), x2, self.as_weight(weight_var)?, Store::Overwrite, &mut var)?;
-        add_bias(bias_var, &mut var);
+        let mut var = MatMut::new(var, rows, self.out_dim)?;
+        affine(pass.pool(), x2, self.as_weight(weight_var)?, bias_var, &mut var)?;
         let mut mean = MatMut::new(mean, rows, self.out_dim)?;
-        affine(pass, x, self.as_weight(p.weight_mu)?, p.bias_mu, &mut mean)
+        affine(pass.pool(), x, self.as_weight(p.weight_mu)?, p.bias_mu, &mut mean)
     }
 }

@@ -1,0 +1,115 @@
+//! A steady step of `fit` allocates nothing, on any thread.
+
+#![allow(clippy::unwrap_used, reason = "a test may fail")]
+
+use std::cell::Cell;
+use std::ops::ControlFlow;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use allocation_counter::measure;
+use bdl_dist::{Noise, Purpose};
+use bdl_infer::{Bnn, Data, FitConfig, Gaussian, NoiseSd, RayonPool, Targets, fit};
+use bdl_layers::{Activation, ActivationLayer, Dense, Dropout, Layer, Plan, Prior, VariationalDense};
+use bdl_tensor::{Mat, Pool, Serial};
+
+/// A pool that counts the allocations of its tasks, on whatever thread they run.
+#[derive(Debug)]
+struct Counting {
+    pool: RayonPool,
+    count: AtomicU64,
+}
+
+impl Counting {
+    /// The counter counts for its own thread: tasks inside a counted task are counted with it.
+    fn counted(&self, task: impl FnOnce()) {
+        thread_local!(static INSIDE: Cell<bool> = const { Cell::new(false) });
+        if INSIDE.replace(true) {
+            return task();
+        }
+        let count = measure(task).count_total;
+        INSIDE.set(false);
+        self.count.fetch_add(count, Ordering::Relaxed);
+    }
+}
+
+impl Pool for Counting {
+    fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.pool.run(tasks, &|i| self.counted(|| task(i)));
+    }
+
+    fn chunks(&self, data: &mut [f32], len: usize, task: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+        self.pool.chunks(data, len, &|i, chunk| self.counted(|| task(i, chunk)));
+    }
+
+    fn join(&self, a: &mut (dyn FnMut() + Send), b: &mut (dyn FnMut() + Send)) {
+        self.pool.join(&mut || self.counted(&mut *a), &mut || self.counted(&mut *b));
+    }
+}
+
+fn network(layers: Vec<Box<dyn Layer>>) -> Bnn {
+    let gaussian = Gaussian::new(NoiseSd::Learned { init: 0.5 }).unwrap();
+    Bnn::new(Plan::new(layers).unwrap(), Box::new(gaussian)).unwrap()
+}
+
+fn mc_dropout(inputs: usize, hidden: usize) -> Bnn {
+    network(vec![
+        Box::new(Dropout::new(inputs, 0.05).unwrap()),
+        Box::new(Dense::new(inputs, hidden).unwrap().with_length_scale(0.1).unwrap()),
+        Box::new(ActivationLayer::new(Activation::Relu, hidden).unwrap()),
+        Box::new(Dropout::new(hidden, 0.05).unwrap()),
+        Box::new(Dense::new(hidden, 1).unwrap().with_length_scale(0.1).unwrap()),
+    ])
+}
+
+fn mean_field(inputs: usize, hidden: usize) -> Bnn {
+    network(vec![
+        Box::new(VariationalDense::new(inputs, hidden, Prior::StdDev(1.0)).unwrap()),
+        Box::new(ActivationLayer::new(Activation::Relu, hidden).unwrap()),
+        Box::new(VariationalDense::new(hidden, 1, Prior::StdDev(1.0)).unwrap()),
+    ])
+}
+
+/// Trains on 5 batches of `batch` rows for some epochs.
+fn train(bnn: &Bnn, batch: usize, epochs: usize, pool: &dyn Pool) {
+    let (rows, cols) = (5 * batch, bnn.plan().in_dim());
+    let (mut x, mut y) = (vec![0.0; rows * cols], vec![0.0; rows]);
+    let noise = Noise::new(0, Purpose::Other(0));
+    noise.rng(0).normals(&mut x);
+    noise.rng(1).normals(&mut y);
+    let data = Data::new(Mat::new(&x, rows, cols).unwrap(), Targets::Real(&y)).unwrap();
+    let mut params = bnn.init(&Noise::new(0, Purpose::Init));
+    let config = FitConfig { epochs, batch, ..FitConfig::default() };
+    fit(bnn, &mut params, data, None, &config, pool, &mut |_| ControlFlow::Continue(())).unwrap();
+}
+
+/// Allocations of 20 epochs more, 100 steps.
+fn steady(bnn: &Bnn, batch: usize) -> u64 {
+    let count = |epochs| measure(|| train(bnn, batch, epochs, &Serial)).count_total;
+    count(22) - count(2)
+}
+
+#[test]
+fn steady_steps_of_small_networks_allocate_nothing() {
+    for bnn in [mc_dropout(13, 50), mean_field(13, 50)] {
+        assert_eq!(steady(&bnn, 32), 0);
+    }
+}
+
+/// A product may allocate a packing buffer for each of the tasks it is split into; nothing else may allocate.
+#[test]
+fn steady_steps_of_large_networks_allocate_nothing_but_packing_buffers() {
+    // Products of a step: two layers forwards, both weights, and back to the hidden units; twice with variances.
+    for (bnn, products) in [(mc_dropout(256, 128), 5), (mean_field(256, 128), 10)] {
+        let count = |epochs| {
+            let pool = Counting { pool: RayonPool::new(2).unwrap(), count: AtomicU64::new(0) };
+            train(&bnn, 128, epochs, &pool);
+            pool.count.into_inner()
+        };
+        let more = count(12) - count(2);
+        assert!(more <= 50 * 2 * products, "{more} allocations in 50 steps of {products} products");
+    }
+}
