@@ -6,10 +6,8 @@
 use super::same_len;
 use crate::dispatch::dispatched;
 
-/// Partial sums, added in order at the end.
+/// Weights worked on side by side; their sums are added in order at the end.
 const LANES: usize = 16;
-/// Weights that go through each stage together; a multiple of [`LANES`].
-const BLOCK: usize = 64;
 
 /// 1.5·2⁵²: adding and subtracting it rounds to the nearest integer, which is then in the low bits.
 const ROUND: f64 = 6_755_399_441_055_744.0;
@@ -20,82 +18,52 @@ const LN2_LO: f64 = 1.908_214_929_270_587_7e-10;
 const EXP_RANGE: [f64; 2] = [-708.0, 709.0];
 const SQRT_HALF_BITS: u64 = 0x3fe6_a09e_667f_3bcd;
 
-/// `(e^r − 1 − r)/r²` for `|r| ≤ ln(2)/2`, to 3e-18.
-const EXP: [f64; 11] = [
-    0.5,
-    0.166_666_666_666_666_7,
-    0.041_666_666_666_666_67,
-    0.008_333_333_333_326_136,
-    0.001_388_888_888_888_375,
-    0.000_198_412_698_748_158_34,
-    2.480_158_732_554_432e-5,
-    2.755_725_540_628_504_4e-6,
-    2.755_727_364_745_108_7e-7,
-    2.510_521_447_475_141_3e-8,
-    2.091_468_516_141_806_7e-9,
+/// `(e^r − 1 − r)/r²` for `|r| ≤ ln(2)/2`: its Taylor series, to 2e-17.
+const EXP: [f64; 13] = [
+    1.0 / 2.0,
+    1.0 / 6.0,
+    1.0 / 24.0,
+    1.0 / 120.0,
+    1.0 / 720.0,
+    1.0 / 5_040.0,
+    1.0 / 40_320.0,
+    1.0 / 362_880.0,
+    1.0 / 3_628_800.0,
+    1.0 / 39_916_800.0,
+    1.0 / 479_001_600.0,
+    1.0 / 6_227_020_800.0,
+    1.0 / 87_178_291_200.0,
 ];
-/// `atanh(√x)/√x` for x in `[0, 1/9]`, to 3e-18.
-const ATANH_THIRD: [f64; 11] = [
-    1.0,
-    0.333_333_333_333_330_76,
-    0.200_000_000_000_928_74,
-    0.142_857_142_727_270_57,
-    0.111_111_120_403_738_37,
-    0.090_908_704_162_524_03,
-    0.076_933_070_211_520_04,
-    0.066_501_870_163_373_13,
-    0.060_550_843_640_346_09,
-    0.041_622_532_559_304_1,
-    0.085_220_817_813_906_99,
-];
-/// The same for x in `[0, (√2 − 1)⁴]`, to 4e-18.
-const ATANH_SIXTH: [f64; 8] = [
-    1.0,
-    0.333_333_333_333_338_26,
-    0.199_999_999_996_511_14,
-    0.142_857_143_803_331_2,
-    0.111_110_985_270_509_6,
-    0.090_918_159_114_787_55,
-    0.076_562_621_630_233_2,
-    0.074_048_751_666_994_39,
-];
-/// `ln(2)/2`, up to which [`EXP`] holds.
-const HALF_LN2: f64 = 0.5 * std::f64::consts::LN_2;
 
-/// `c[0] + c[1]·x + … + c[7]·x⁷` by Estrin's scheme: the loops wait for results, not for units, and this chain is
-/// less than half as long as Horner's.
+/// `1 + x/3 + x²/5 + …`, the series of `atanh(√x)/√x`, up to its 18th term.
 #[inline(always)]
-fn poly8(x: f64, c: [f64; 8]) -> f64 {
-    let (x2, pair) = (x * x, |i: usize| c[i] + c[i + 1] * x);
-    (pair(0) + pair(2) * x2) + (pair(4) + pair(6) * x2) * (x2 * x2)
+fn atanh_series(x: f64) -> f64 {
+    let mut sum = 1.0 / 37.0;
+    let mut odd = 35.0;
+    while odd > 0.0 {
+        sum = sum * x + 1.0 / odd;
+        odd -= 2.0;
+    }
+    sum
 }
 
-/// `c[0] + c[1]·x + … + c[10]·x¹⁰` likewise.
+/// `e^t − 1 − t`, and with it `e^t`, without cancellation near 0, where the first is `t²/2`.
 #[inline(always)]
-fn poly11(x: f64, c: [f64; 11]) -> f64 {
-    let [c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10] = c;
-    let (x2, x4) = (x * x, (x * x) * (x * x));
-    poly8(x, [c0, c1, c2, c3, c4, c5, c6, c7]) + ((c8 + c9 * x) + c10 * x2) * (x4 * x4)
-}
-
-/// `e^t`.
-#[inline(always)]
-fn exp(t: f64) -> f64 {
+fn exp_and_excess(t: f64) -> (f64, f64) {
     let inside = if t < EXP_RANGE[0] { EXP_RANGE[0] } else { t };
     let inside = if inside > EXP_RANGE[1] { EXP_RANGE[1] } else { inside };
     let shifted = inside * std::f64::consts::LOG2_E + ROUND;
     let k = shifted - ROUND;
     let r = (inside - k * LN2_HI) - k * LN2_LO;
+    let mut p = EXP[12];
+    for i in (0..12).rev() {
+        p = p * r + EXP[i];
+    }
+    let excess = r * r * p;
     let power = f64::from_bits((shifted.to_bits() << 52).wrapping_add(1.0_f64.to_bits()));
-    let exp = power * (1.0 + (r + r * r * poly11(r, EXP)));
-    if t > EXP_RANGE[1] { f64::INFINITY } else { exp }
-}
-
-/// `e^t − 1 − t` from t and `e^t`, without cancellation near 0, where it is `t²/2`.
-#[inline(always)]
-fn excess(t: f64, exp: f64) -> f64 {
-    let near = t * t * poly11(t, EXP);
-    if t.abs() < HALF_LN2 { near } else { exp - 1.0 - t }
+    let exp = power * (1.0 + (r + excess));
+    let exp = if t > EXP_RANGE[1] { f64::INFINITY } else { exp };
+    (exp, if k == 0.0 { excess } else { exp - 1.0 - t })
 }
 
 /// `ln x` for a normal positive x: exponent, and `2 atanh((m − 1)/(m + 1))` of the rest in `[√½, √2)`.
@@ -108,37 +76,26 @@ fn ln(x: f64) -> f64 {
     let k = if unsigned >= 2_048.0 { unsigned - 4_096.0 } else { unsigned };
     let m = f64::from_bits(x.to_bits().wrapping_sub(exponent << 52));
     let f = (m - 1.0) / (m + 1.0);
-    let sum = 2.0 * f * poly8(f * f, ATANH_SIXTH) + k * LN2_LO + k * LN2_HI;
+    let sum = 2.0 * f * atanh_series(f * f) + k * LN2_LO + k * LN2_HI;
     if x.is_nan() { x } else { sum }
 }
 
-/// What follows from `t = e^{−|rho|}` about sigma.
-struct Scale {
-    /// `softplus(rho)`.
-    sigma: f64,
-    /// Its logarithm is `outside + ln inside`.
-    outside: f64,
-    inside: f64,
-    /// `sigmoid(rho)/softplus(rho)`, the derivative of the logarithm.
-    slope: f64,
-}
-
-/// The scale that `rho` stands for.
+/// `ln softplus(rho)` and its derivative `sigmoid(rho)/softplus(rho)`.
 ///
 /// ```text
-/// t = e^{−|rho|}   q = ln_1p(t)/t = 2/(2 + t)·atanh(s)/s,  s = t/(2 + t) ≤ ⅓
-/// rho ≤ 0:  ln softplus = rho + ln q             slope 1/((1 + t)·q)
-/// rho > 0:  ln softplus = ln(rho + t·q)          slope 1/((1 + t)·(rho + t·q))
+/// t = e^{−|rho|}   q = ln_1p(t)/t
+/// rho ≤ 0:  ln softplus = rho + ln q             derivative 1/((1 + t)·q)
+/// rho > 0:  ln softplus = ln(rho + t·q)          derivative 1/((1 + t)·(rho + t·q))
 /// ```
 ///
 /// q is between ln 2 and 1 and formed without dividing by t, so that nothing underflows.
 #[inline(always)]
-fn scale(rho: f64, t: f64) -> Scale {
-    let inverse = 1.0 / (2.0 + t);
-    let s = t * inverse;
-    let q = 2.0 * inverse * poly11(s * s, ATANH_THIRD);
-    let (outside, inside, factor) = if rho > 0.0 { (0.0, rho + t * q, 1.0) } else { (rho, q, t) };
-    Scale { sigma: factor * inside, outside, inside, slope: 1.0 / ((1.0 + t) * inside) }
+fn ln_softplus_and_slope(rho: f64) -> (f64, f64) {
+    let t = exp_and_excess(-rho.abs()).0;
+    let s = t / (2.0 + t);
+    let q = 2.0 / (2.0 + t) * atanh_series(s * s);
+    let (outside, inside) = if rho > 0.0 { (0.0, rho + t * q) } else { (rho, q) };
+    (outside + ln(inside), 1.0 / ((1.0 + t) * inside))
 }
 
 /// What the kernels ask of the prior `N(mean, s²)`.
@@ -155,69 +112,15 @@ impl Prior {
     }
 }
 
-/// Twice the KL of each of [`BLOCK`] weights, and its derivatives in mu and rho.
-struct Terms {
-    twice_kl: [f64; BLOCK],
-    by_mu: [f32; BLOCK],
-    by_rho: [f32; BLOCK],
-}
-
-/// The terms of a block, stage by stage: a stage is short enough for the processor to work on several vectors at
-/// once, where the whole chain for one would make it wait for each result.
+/// Twice the KL of one weight, and its derivatives in mu and rho.
 #[inline(always)]
-fn terms(prior: Prior, mu: &[f32; BLOCK], rho: &[f32; BLOCK]) -> Terms {
-    let [mut t, mut sigma, mut outside, mut inside, mut slope] = [[0.0; BLOCK]; 5];
-    for i in 0..BLOCK {
-        t[i] = exp(-f64::from(rho[i]).abs());
-    }
-    for i in 0..BLOCK {
-        let scale = scale(f64::from(rho[i]), t[i]);
-        (sigma[i], outside[i], inside[i], slope[i]) = (scale.sigma, scale.outside, scale.inside, scale.slope);
-    }
-    for i in 0..BLOCK {
-        t[i] = 2.0 * (outside[i] + ln(inside[i]) - prior.ln_s);
-    }
-    let mut out = Terms { twice_kl: [0.0; BLOCK], by_mu: [0.0; BLOCK], by_rho: [0.0; BLOCK] };
-    for i in 0..BLOCK {
-        let z = (f64::from(mu[i]) - prior.mean) * prior.inverse;
-        // e^t is known already, since sigma is: no second exponential.
-        let ratio = sigma[i] * prior.inverse;
-        let excess = excess(t[i], ratio * ratio);
-        out.twice_kl[i] = excess + z * z;
-        out.by_mu[i] = (z * prior.inverse) as f32;
-        // sigma²/s² − 1 = (e^t − 1 − t) + t
-        out.by_rho[i] = ((excess + t[i]) * slope[i]) as f32;
-    }
-    out
-}
-
-/// [`terms`] of fewer weights; the places behind them hold what belongs to none.
-#[inline(always)]
-fn terms_of_rest(prior: Prior, mu: &[f32], rho: &[f32]) -> Terms {
-    let [mut padded_mu, mut padded_rho] = [[0.0; BLOCK]; 2];
-    padded_mu[..mu.len()].copy_from_slice(mu);
-    padded_rho[..rho.len()].copy_from_slice(rho);
-    terms(prior, &padded_mu, &padded_rho)
-}
-
-/// Adds element i to lane `i % LANES`.
-#[inline(always)]
-fn add_to(lanes: &mut [f64; LANES], x: &[f64]) {
-    let (whole, rest) = x.as_chunks::<LANES>();
-    for x in whole {
-        for i in 0..LANES {
-            lanes[i] += x[i];
-        }
-    }
-    lanes.iter_mut().zip(rest).for_each(|(lane, x)| *lane += x);
-}
-
-/// `sums += weight·x`.
-#[inline(always)]
-fn add_scaled(weight: f32, x: &[f32], sums: &mut [f32]) {
-    for (sum, x) in sums.iter_mut().zip(x) {
-        *sum += weight * x;
-    }
+fn weight_terms(prior: Prior, mu: f32, rho: f32) -> (f64, f64, f64) {
+    let (ln_sigma, slope) = ln_softplus_and_slope(f64::from(rho));
+    let z = (f64::from(mu) - prior.mean) * prior.inverse;
+    let t = 2.0 * (ln_sigma - prior.ln_s);
+    let excess = exp_and_excess(t).1;
+    // sigma²/s² − 1 = (e^t − 1 − t) + t
+    (excess + z * z, z * prior.inverse, (excess + t) * slope)
 }
 
 /// Half the sum of the lanes.
@@ -253,12 +156,14 @@ dispatched! {
         same_len("kl_normal rho", mu.len(), rho.len());
         let prior = Prior::new(mean, std_dev);
         let mut lanes = [0.0; LANES];
-        let ((mu, mu_rest), (rho, rho_rest)) = (mu.as_chunks(), rho.as_chunks());
+        let ((mu, mu_rest), (rho, rho_rest)) = (mu.as_chunks::<LANES>(), rho.as_chunks::<LANES>());
         for (mu, rho) in mu.iter().zip(rho) {
-            add_to(&mut lanes, &terms(prior, mu, rho).twice_kl);
+            for i in 0..LANES {
+                lanes[i] += weight_terms(prior, mu[i], rho[i]).0;
+            }
         }
-        if !mu_rest.is_empty() {
-            add_to(&mut lanes, &terms_of_rest(prior, mu_rest, rho_rest).twice_kl[..mu_rest.len()]);
+        for ((lane, &mu), &rho) in lanes.iter_mut().zip(mu_rest).zip(rho_rest) {
+            *lane += weight_terms(prior, mu, rho).0;
         }
         half_sum(lanes)
     }
@@ -287,20 +192,23 @@ dispatched! {
         same_len("kl_normal_grad d_rho", mu.len(), d_rho.len());
         let prior = Prior::new(mean, std_dev);
         let mut lanes = [0.0; LANES];
-        let ((mu, mu_rest), (rho, rho_rest)) = (mu.as_chunks(), rho.as_chunks());
-        let (d_mu, d_mu_rest) = d_mu.as_chunks_mut::<BLOCK>();
-        let (d_rho, d_rho_rest) = d_rho.as_chunks_mut::<BLOCK>();
+        let one = |mu: f32, rho: f32, lane: &mut f64, d_mu: &mut f32, d_rho: &mut f32| {
+            let (twice_kl, by_mu, by_rho) = weight_terms(prior, mu, rho);
+            *lane += twice_kl;
+            *d_mu += weight * by_mu as f32;
+            *d_rho += weight * by_rho as f32;
+        };
+        let ((mu, mu_rest), (rho, rho_rest)) = (mu.as_chunks::<LANES>(), rho.as_chunks::<LANES>());
+        let (d_mu, d_mu_rest) = d_mu.as_chunks_mut::<LANES>();
+        let (d_rho, d_rho_rest) = d_rho.as_chunks_mut::<LANES>();
         for ((mu, rho), (d_mu, d_rho)) in mu.iter().zip(rho).zip(d_mu.iter_mut().zip(d_rho)) {
-            let terms = terms(prior, mu, rho);
-            add_to(&mut lanes, &terms.twice_kl);
-            add_scaled(weight, &terms.by_mu, d_mu);
-            add_scaled(weight, &terms.by_rho, d_rho);
+            for i in 0..LANES {
+                one(mu[i], rho[i], &mut lanes[i], &mut d_mu[i], &mut d_rho[i]);
+            }
         }
-        if !mu_rest.is_empty() {
-            let terms = terms_of_rest(prior, mu_rest, rho_rest);
-            add_to(&mut lanes, &terms.twice_kl[..mu_rest.len()]);
-            add_scaled(weight, &terms.by_mu, d_mu_rest);
-            add_scaled(weight, &terms.by_rho, d_rho_rest);
+        let rest = mu_rest.iter().zip(rho_rest).zip(d_mu_rest.iter_mut().zip(d_rho_rest));
+        for (((&mu, &rho), (d_mu, d_rho)), lane) in rest.zip(&mut lanes) {
+            one(mu, rho, lane, d_mu, d_rho);
         }
         half_sum(lanes)
     }
@@ -316,15 +224,6 @@ mod tests {
         let mu = (0..n).map(|i| (i as f32 * 0.7).sin() * 0.5);
         let rho = (0..n).map(|i| (i as f32 * 1.3).cos() * 8.0 - 3.0);
         (mu.collect(), rho.collect())
-    }
-
-    fn exp_and_excess(t: f64) -> (f64, f64) {
-        (exp(t), excess(t, exp(t)))
-    }
-
-    fn ln_softplus_and_slope(rho: f64) -> (f64, f64) {
-        let Scale { outside, inside, slope, .. } = scale(rho, exp(-rho.abs()));
-        (outside + ln(inside), slope)
     }
 
     fn within(what: &str, x: f64, got: f64, expected: f64, tol: f64) {
