@@ -17,6 +17,7 @@ mod adam;
 mod chacha;
 mod elementwise;
 mod kl;
+mod kl_slope;
 mod local;
 mod mask;
 mod normal;
@@ -31,6 +32,7 @@ pub use adam::{AdamStep, adam};
 pub use chacha::{Blocks, bytes_below, chacha8};
 pub use elementwise::{add, add_bias_rows, axpy, mul, mul_add_into, scale, sqrt_mul_add, square};
 pub use kl::{kl_normal, kl_normal_grad};
+pub use kl_slope::kl_normal_slope;
 pub use local::{
     add_sqrt_mul, add_square_backward, softplus_square, softplus_square_backward, sqrt_mul_backward,
 };
