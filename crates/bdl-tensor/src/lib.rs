@@ -16,7 +16,7 @@ mod thinned;
 mod tile;
 
 pub use error::Error;
-pub use gemm::{Store, matmul, matmul_nt, matmul_tn};
+pub use gemm::{Store, matmul, matmul_nt, matmul_then, matmul_tn};
 pub use mat::{Mat, MatMut};
 pub use pool::{Pool, Serial};
 pub use thinned::{gather_columns, matmul_thinned};
