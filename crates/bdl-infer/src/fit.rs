@@ -8,7 +8,7 @@ use bdl_tensor::{Mat, Pool, kernels};
 
 use crate::error::{check_arg, check_len};
 use crate::predict::{Passes, Predictor};
-use crate::update::Update;
+use crate::update::{Rates, Update};
 use crate::{
     Bnn, Elbo, ElboTerms, Error, KlWarmup, MixtureScratch, Optimizer, OptimizerState, Predictive, Schedule,
     Target, Targets,
@@ -341,7 +341,10 @@ impl<'a> Run<'a> {
             lr = self.config.lr * self.config.schedule.multiplier(at, self.config.epochs);
             kl_weight = self.config.kl_weight * self.config.kl_warmup.weight(at);
             let elbo = elbo.with_kl_weight(kl_weight)?;
-            let terms = self.step(params, &elbo, batch_rows(b, batches, n_train), lr)?;
+            // The report tells the KL of the last step; the others do without.
+            let with_kl = b + 1 == batches;
+            let rates = Rates { kl_weight: elbo.kl_scale(), lr: lr as f32, with_kl };
+            let terms = self.step(params, &elbo, batch_rows(b, batches, n_train), rates)?;
             nll_sum += terms.nll_sum;
             kl = terms.kl;
         }
@@ -363,7 +366,7 @@ impl<'a> Run<'a> {
         params: &mut [f32],
         elbo: &Elbo,
         rows: Range<usize>,
-        lr: f64,
+        rates: Rates,
     ) -> Result<ElboTerms, Error> {
         self.batch.gather(self.train, &self.order[rows]);
         let pass = Pass::train(&self.noise, self.step, self.config.estimator).on(self.pool);
@@ -382,19 +385,19 @@ impl<'a> Run<'a> {
             return Err(self.blame_loss(params, x, &pass, elbo.terms(nll_sum, x.rows(), kl)));
         }
         let (update, optimizer) = (&mut self.update, &mut self.optimizer);
-        let rates = (elbo.kl_scale(), lr as f32);
         let updated = update.step(self.pool, optimizer, params, &mut self.grads, rates)?;
-        let terms = elbo.terms(nll_sum, x.rows(), updated.kl.or(kl).unwrap_or(0.0));
-        if !terms.elbo.is_finite() {
-            return Err(self.blame_loss(params, x, &pass, terms));
+        let kl = updated.kl.or(kl).unwrap_or(0.0);
+        if updated.finite && elbo.value(nll_sum, x.rows(), kl).is_finite() {
+            return Ok(elbo.terms(nll_sum, x.rows(), kl));
         }
-        let bad = if updated.finite { None } else { kernels::first_non_finite(&self.grads) };
-        match bad {
+        // What is not finite has not moved: the loss is lost if the KL there is.
+        let terms = elbo.terms(nll_sum, x.rows(), self.bnn.plan().kl(&params[self.bnn.network()])?);
+        match kernels::first_non_finite(&self.grads).filter(|_| terms.elbo.is_finite()) {
             Some(index) => {
                 let (value, path) = (self.grads[index], self.bnn.block_of(index));
                 Err(self.non_finite("gradient", path, value.into()))
             }
-            None => Ok(terms),
+            None => Err(self.blame_loss(params, x, &pass, terms)),
         }
     }
 

@@ -29,15 +29,26 @@ struct Step<'a> {
     pool: &'a dyn Pool,
     rule: Rule<'a>,
     kl_weight: f32,
-    /// Whether a gradient was not finite; its shard is left as it was.
+    /// Whether the KL is asked for.
+    with_kl: bool,
+    /// Whether a parameter or a gradient was not finite; its shard is left as it was.
     spoilt: AtomicBool,
+}
+
+/// What differs from step to step.
+#[derive(Clone, Copy)]
+pub(crate) struct Rates {
+    pub(crate) kl_weight: f32,
+    pub(crate) lr: f32,
+    /// Whether the KL itself is asked for, which costs more than its gradient.
+    pub(crate) with_kl: bool,
 }
 
 /// What a pass came to.
 pub(crate) struct Updated {
-    /// The KL before the step; what the layers gave, if not all of them put it into terms.
+    /// The KL before the step, if it was asked for and the pass knows it.
     pub(crate) kl: Option<f64>,
-    /// Whether each gradient was finite. Where one or the KL is not, that shard has not moved.
+    /// Whether each parameter and each gradient was finite. Where one was not, that shard has not moved.
     pub(crate) finite: bool,
 }
 
@@ -76,13 +87,13 @@ impl Update {
         optimizer: &mut OptimizerState,
         params: &mut [f32],
         grads: &mut [f32],
-        (kl_weight, lr): (f32, f32),
+        Rates { kl_weight, lr, with_kl }: Rates,
     ) -> Result<Updated, Error> {
         let (rule, Moments { m, v }) = optimizer.begin(params.len(), lr)?;
-        let step = Step { pool, rule, kl_weight, spoilt: AtomicBool::new(false) };
+        let step = Step { pool, rule, kl_weight, with_kl, spoilt: AtomicBool::new(false) };
         step.terms(&self.terms, Part { at: 0, params, grads, m, v }, &mut self.kls);
         let finite = !step.spoilt.into_inner();
-        Ok(Updated { kl: self.knows_kl.then(|| self.kl()), finite })
+        Ok(Updated { kl: (self.knows_kl && with_kl).then(|| self.kl()), finite })
     }
 
     /// The sum over shards, terms and layers, in the order of [`bdl_layers::Plan::kl`].
@@ -154,14 +165,14 @@ impl Step<'_> {
     }
 
     fn shard(&self, form: KlForm, value: Part<'_>, rho: Part<'_>) -> f64 {
-        let (params, grads) = ([&*value.params, &*rho.params], [&mut *value.grads, &mut *rho.grads]);
-        let kl = form.shard_grad(params, self.kl_weight, grads);
-        let finite = |part: &Part<'_>| kernels::first_non_finite(part.grads).is_none();
-        if !(finite(&value) && finite(&rho)) {
-            self.spoilt.store(true, Ordering::Relaxed);
-        } else if kl.is_finite() {
+        let params = [&*value.params, &*rho.params];
+        let kl = if self.with_kl { form.shard(params) } else { 0.0 };
+        form.add_grad(params, self.kl_weight, [&mut *value.grads, &mut *rho.grads]);
+        if value.is_finite() && rho.is_finite() {
             value.follow(&self.rule);
             rho.follow(&self.rule);
+        } else {
+            self.spoilt.store(true, Ordering::Relaxed);
         }
         kl
     }
@@ -191,6 +202,11 @@ impl<'a> Part<'a> {
         )
     }
 
+    fn is_finite(&self) -> bool {
+        let finite = |x: &[f32]| kernels::first_non_finite(x).is_none();
+        finite(self.params) && finite(self.grads)
+    }
+
     fn follow(self, rule: &Rule<'_>) {
         if !self.params.is_empty() {
             rule.apply(self.at, self.params, self.grads, Moments { m: self.m, v: self.v });
@@ -205,6 +221,8 @@ mod tests {
     use bdl_dist::{Noise, Purpose};
     use bdl_layers::{Dense, Dropout, Layer, Plan, Prior, VariationalDense};
     use bdl_tensor::Serial;
+
+    const RATES: Rates = Rates { kl_weight: 0.01, lr: 0.05, with_kl: true };
 
     /// Two threads, each join in a thread of its own.
     #[derive(Debug)]
@@ -270,7 +288,7 @@ mod tests {
                     let (mut grads, mut fused) = (numbers(step, n), numbers(step, n));
                     let kl = bnn.plan().kl_grad(&w[bnn.network()], 0.01, &mut grads[bnn.network()]).unwrap();
                     slow.step(&mut w, &grads, 0.05).unwrap();
-                    let done = update.step(pool, &mut fast, &mut v, &mut fused, (0.01, 0.05)).unwrap();
+                    let done = update.step(pool, &mut fast, &mut v, &mut fused, RATES).unwrap();
                     assert_eq!(done.kl.map(f64::to_bits), Some(kl.to_bits()), "{optimizer:?}");
                     assert!(done.finite);
                     assert_eq!((bits(&w), bits(&grads)), (bits(&v), bits(&fused)), "{optimizer:?}");
@@ -295,11 +313,11 @@ mod tests {
             let before = params.clone();
             let (mut update, mut state) =
                 (Update::new(&bnn), OptimizerState::new(Optimizer::adam(), n).unwrap());
-            let done = update.step(&Threads, &mut state, &mut params, &mut grads, (0.01, 0.05)).unwrap();
-            let kl_finite = done.kl.is_some_and(f64::is_finite);
-            assert!(!(done.finite && kl_finite), "{at} {spoil_grad}");
+            let done = update.step(&Threads, &mut state, &mut params, &mut grads, RATES).unwrap();
+            assert!(!done.finite, "{at} {spoil_grad}");
             assert_eq!(params[at].to_bits(), before[at].to_bits(), "{at} {spoil_grad}");
-            assert!(!spoil_grad || (kernels::first_non_finite(&grads) == Some(at) && kl_finite));
+            assert!(!spoil_grad || kernels::first_non_finite(&grads) == Some(at));
+            assert_eq!(done.kl.is_some_and(f64::is_finite), spoil_grad);
         }
     }
 }

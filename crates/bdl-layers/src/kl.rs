@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use bdl_dist::{Normal, kl_normal, kl_normal_grad};
+use bdl_dist::{Normal, kl_normal};
 use bdl_tensor::kernels;
 
 /// The KL divergence of one run of parameters, a sum over its weights.
@@ -44,27 +44,30 @@ pub enum KlForm {
 }
 
 impl KlForm {
-    /// Adds `weight` times the gradient and returns the KL of some weights: one shard, for the bits of the sum.
+    /// Adds `weight` times the gradient of the KL of some weights.
     ///
     /// # Shapes
     /// `params` and `grads`: values, or mu and rho; the second is empty in the forms with one parameter per weight.
     ///
     /// # Panics
     /// If slices that belong together differ in length.
-    pub fn shard_grad(&self, params: [&[f32]; 2], weight: f32, grads: [&mut [f32]; 2]) -> f64 {
+    pub fn add_grad(&self, params: [&[f32]; 2], weight: f32, grads: [&mut [f32]; 2]) {
         let ([value, rho], [d_value, d_rho]) = (params, grads);
         match self {
-            Self::Zero => 0.0,
+            Self::Zero => {}
             Self::Squares { half_precision } => {
                 kernels::axpy(weight * (2.0 * half_precision) as f32, value, d_value);
-                half_precision * kernels::sum_squares_f64(value)
             }
-            Self::Normal { prior } => kl_normal_grad(value, rho, prior, weight, d_value, d_rho)
-                .unwrap_or_else(|e| panic!("kl of a shard: {e}")),
+            Self::Normal { prior } => {
+                let (mean, std_dev) = (prior.mean(), prior.std_dev());
+                kernels::kl_normal_slope(mean, std_dev, weight, value, rho, d_value, d_rho);
+            }
         }
     }
 
-    fn shard(&self, [value, rho]: [&[f32]; 2]) -> f64 {
+    /// The KL of some weights: of one shard, for the bits of the sum.
+    #[must_use]
+    pub fn shard(&self, [value, rho]: [&[f32]; 2]) -> f64 {
         match self {
             Self::Zero => 0.0,
             Self::Squares { half_precision } => half_precision * kernels::sum_squares_f64(value),
@@ -112,7 +115,9 @@ impl KlTerm {
         let mut shard = |s| {
             let grads = [shard_of(d_value.len(), s), shard_of(d_rho.len(), s)];
             let grads = [&mut d_value[grads[0].clone()], &mut d_rho[grads[1].clone()]];
-            self.form.shard_grad([cut(value, s), cut(rho, s)], weight, grads)
+            let params = [cut(value, s), cut(rho, s)];
+            self.form.add_grad(params, weight, grads);
+            self.form.shard(params)
         };
         (0..self.shards()).map(&mut shard).sum()
     }
@@ -149,7 +154,7 @@ mod tests {
             assert_eq!(term.kl_grad(&params, 0.25, &mut grads).to_bits(), kl.to_bits());
             let halves = |x: usize| params.split_at(x);
             let ((mu, rho), (d_mu, d_rho)) = (halves(term.weights()), expected.split_at_mut(term.weights()));
-            form.shard_grad([mu, rho], 0.25, [d_mu, d_rho]);
+            form.add_grad([mu, rho], 0.25, [d_mu, d_rho]);
             assert_eq!(grads, expected, "{form:?}");
         }
     }

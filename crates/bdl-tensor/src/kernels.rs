@@ -19,6 +19,7 @@ mod elementwise;
 mod exp;
 mod exp_table;
 mod kl;
+mod kl_slope;
 mod local;
 mod mask;
 mod mixture;
@@ -37,6 +38,7 @@ pub use elementwise::{
 };
 pub use exp::exp_f64;
 pub use kl::{kl_normal, kl_normal_grad};
+pub use kl_slope::kl_normal_slope;
 pub use local::{
     add_sqrt_mul, add_square_backward, softplus_square, softplus_square_backward, sqrt_mul_backward,
 };
