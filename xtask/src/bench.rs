@@ -8,16 +8,18 @@ pub(crate) const HELP: &str = "\
 benchmarks: the workloads as JSON lines, or the kernels by criterion (ARGS are its own); --smoke runs each once
 
   --json [--only TEXT]… [--threads N]   the speed workloads, one JSON line each on standard output
+  --scaling [--threads N] [--out DIR]   how cost grows with passes, rows, width and threads: a table, and SVG pictures
   --smoke                               every workload and every benchmark once, to see that they work";
 
 /// What can be asked for; without any, it is criterion.
-const MODES: [&str; 2] = ["--json", "--smoke"];
+const MODES: [&str; 3] = ["--json", "--scaling", "--smoke"];
 
 pub(crate) fn run(args: &[String]) -> Outcome {
     let mode = args.iter().find(|a| MODES.contains(&a.as_str()));
     let rest: Vec<&String> = args.iter().filter(|a| Some(*a) != mode).collect();
     match mode.map(String::as_str) {
         Some("--json") => run_program(program("workloads").args(rest))?,
+        Some("--scaling") => run_program(program("scaling").args(rest))?,
         Some(_) => smoke(&rest)?,
         None => run_program(criterion().args(rest))?,
     }
@@ -29,6 +31,7 @@ fn smoke(rest: &[&String]) -> Result<(), Error> {
         return Err(Error::Usage(format!("--smoke stands alone, got `{other}`")));
     }
     run_program(program("workloads").arg("--smoke"))?;
+    run_program(program("scaling").arg("--smoke"))?;
     run_program(criterion().arg("--test"))
 }
 

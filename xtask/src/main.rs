@@ -55,7 +55,7 @@ const COMMANDS: &[Command] = &[
     command("memcheck", "", "matrix product tests under valgrind, if installed", memcheck::run),
     command("examples", "", "run every example; each asserts its own numbers", examples::run),
     command("package", "", "build each crate from its archive, outside the repository", package::run),
-    command("bench", "[--json … | --smoke | ARGS…]", bench::HELP, bench::run),
+    command("bench", "[--json … | --scaling | --smoke | ARGS…]", bench::HELP, bench::run),
     command("reproduce", "[ARGS…]", "reproduce published results", reproduce::run),
     command("demo", "[ARGS…]", "build the command bdl and run its demo", demo::run),
     command(
