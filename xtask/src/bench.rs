@@ -1,13 +1,45 @@
-//! `bench`: the benchmarks; `--smoke` runs each once, to see that it still works.
+//! `bench`: the workloads as JSON lines, how cost grows, or the kernels' times by criterion; `--smoke` runs each once.
+
+use std::process::Command;
 
 use crate::shell::{Error, Outcome, RAN, cargo, run as run_program};
 
+pub(crate) const HELP: &str = "\
+benchmarks: the workloads as JSON lines, or the kernels by criterion (ARGS are its own); --smoke runs each once
+
+  --json [--only TEXT]… [--threads N]   the speed workloads, one JSON line each on standard output
+  --scaling [--threads N] [--out DIR]   how cost grows with passes, rows, width and threads: a table, and SVG pictures
+  --smoke                               every workload and every benchmark once, to see that they work";
+
+/// What can be asked for; without any, it is criterion.
+const MODES: [&str; 3] = ["--json", "--scaling", "--smoke"];
+
 pub(crate) fn run(args: &[String]) -> Outcome {
-    let smoke = args.iter().any(|a| a == "--smoke");
-    if let (true, Some(other)) = (smoke, args.iter().find(|a| *a != "--smoke")) {
+    let mode = args.iter().find(|a| MODES.contains(&a.as_str()));
+    let rest: Vec<&String> = args.iter().filter(|a| Some(*a) != mode).collect();
+    match mode.map(String::as_str) {
+        Some("--json") => run_program(program("workloads").args(rest))?,
+        Some("--scaling") => run_program(program("scaling").args(rest))?,
+        Some(_) => smoke(&rest)?,
+        None => run_program(criterion().args(rest))?,
+    }
+    RAN
+}
+
+fn smoke(rest: &[&String]) -> Result<(), Error> {
+    if let Some(other) = rest.first() {
         return Err(Error::Usage(format!("--smoke stands alone, got `{other}`")));
     }
-    let mut bench = cargo(["bench", "-p", "bdl-benches", "--"]);
-    run_program(if smoke { bench.arg("--test") } else { bench.args(args) })?;
-    RAN
+    run_program(program("workloads").arg("--smoke"))?;
+    run_program(program("scaling").arg("--smoke"))?;
+    run_program(criterion().arg("--test"))
+}
+
+/// A program of `benches/`, built for release.
+fn program(name: &str) -> Command {
+    cargo(["run", "--quiet", "--release", "-p", "bdl-benches", "--bin", name, "--"])
+}
+
+fn criterion() -> Command {
+    cargo(["bench", "-p", "bdl-benches", "--benches", "--"])
 }

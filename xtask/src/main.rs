@@ -55,7 +55,7 @@ const COMMANDS: &[Command] = &[
     command("memcheck", "", "matrix product tests under valgrind, if installed", memcheck::run),
     command("examples", "", "run every example; each asserts its own numbers", examples::run),
     command("package", "", "build each crate from its archive, outside the repository", package::run),
-    command("bench", "[--smoke | ARGS…]", "benchmarks; --smoke runs each once without measuring", bench::run),
+    command("bench", "[--json … | --scaling | --smoke | ARGS…]", bench::HELP, bench::run),
     command("reproduce", "[ARGS…]", "reproduce published results", reproduce::run),
     command("demo", "[ARGS…]", "build the command bdl and run its demo", demo::run),
     command(
@@ -121,7 +121,7 @@ fn help() -> String {
     let mut text = String::from("Usage: cargo xtask COMMAND\n\nCommands:\n");
     for c in COMMANDS {
         let call = format!("{} {}", c.name, c.args);
-        text += &format!("  {call:<24} {}\n", c.help);
+        text += &format!("  {call:<24} {}\n", c.help.lines().next().unwrap_or_default());
     }
     text
 }

@@ -14,5 +14,4 @@ pub use splits::{SPLITS, Split, splits};
 pub use study::{Outcome, Scores, choose, run, study};
 pub use summary::{Summary, table};
 
-/// What can go wrong here: a file, a setting, a training.
-pub type Error = Box<dyn std::error::Error + Send + Sync>;
+pub use crate::Error;

@@ -1,0 +1,48 @@
+//! Pictures: time for a row-pass over the quantity that grows, both in logarithms.
+
+use std::ops::Range;
+use std::path::Path;
+
+use bdl_benches::Error;
+use plotters::prelude::*;
+
+use crate::sweep::{METHODS, Sweep};
+
+/// Told apart also by readers who see few colours (Okabe & Ito 2008).
+const COLOURS: [RGBColor; 4] =
+    [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
+
+pub(crate) fn draw(path: &Path, sweep: &Sweep, lines: &[Vec<f64>]) -> Result<(), Error> {
+    let lines: Vec<Vec<_>> = lines.iter().map(|times| points(sweep, times)).collect();
+    let root = SVGBackend::new(path, (640, 400)).into_drawing_area();
+    root.fill(&WHITE)?;
+    let xs = range(lines.iter().flatten().map(|p| p.0), 1.0);
+    let ys = range(lines.iter().flatten().map(|p| p.1), 1.3);
+    let mut chart = ChartBuilder::on(&root)
+        .margin(12)
+        .caption(format!("Microseconds for a row-pass over {}", sweep.name), ("sans-serif", 16))
+        .x_label_area_size(36)
+        .y_label_area_size(56)
+        .build_cartesian_2d(xs.log_scale(), ys.log_scale())?;
+    chart.configure_mesh().x_desc(sweep.name).y_desc("µs").light_line_style(WHITE).draw()?;
+    for ((method, line), colour) in METHODS.iter().zip(lines).zip(COLOURS) {
+        let marks = line.iter().map(|p| Circle::new(*p, 3, colour.filled())).collect::<Vec<_>>();
+        chart
+            .draw_series(LineSeries::new(line, colour.stroke_width(2)))?
+            .label(method.name)
+            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+        chart.draw_series(marks)?;
+    }
+    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.3)).draw()?;
+    Ok(root.present()?)
+}
+
+fn points(sweep: &Sweep, times: &[f64]) -> Vec<(f64, f64)> {
+    let point = |(&size, time): (&usize, &f64)| (size as f64, time / sweep.row_passes(size) * 1e6);
+    sweep.sizes.iter().zip(times).map(point).collect()
+}
+
+/// From the smallest to the largest value, widened by a factor at both ends.
+fn range(values: impl Iterator<Item = f64> + Clone, factor: f64) -> Range<f64> {
+    values.clone().fold(f64::INFINITY, f64::min) / factor..values.fold(0.0, f64::max) * factor
+}
