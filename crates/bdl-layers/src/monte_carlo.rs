@@ -113,7 +113,7 @@ impl<'a> MonteCarlo<'a> {
             l.layer.prepare(&params[l.start..l.end], &pass, &mut prepared[start..]);
             prepared_ends.push(prepared.len());
         }
-        let last_layer = LastLayer::of(plan, params, first).filter(|_| scope == Scope::Pass);
+        let last_layer = LastLayer::of(plan, params, first, scope);
         let panels = segment::panels(&plan.layers, params);
         Ok(Self { plan, params, noise, scope, estimator, first, prepared, prepared_ends, last_layer, panels })
     }
@@ -131,10 +131,10 @@ impl<'a> MonteCarlo<'a> {
     /// How many passes over `rows` rows are best made together.
     #[must_use]
     pub fn together(&self, rows: usize) -> usize {
-        if rows <= FEW_ROWS {
-            (BLOCK_ROWS / rows.max(1)).max(1)
-        } else if self.last_layer.is_some() {
+        if self.last_layer.is_some() {
             last_layer::PASSES
+        } else if rows <= FEW_ROWS {
+            (BLOCK_ROWS / rows.max(1)).max(1)
         } else {
             1
         }
@@ -152,7 +152,11 @@ impl<'a> MonteCarlo<'a> {
     /// Length of what passes over `rows` rows share.
     #[must_use]
     pub fn shared_len(&self, rows: usize) -> usize {
-        self.front_len(rows) + self.first_layer().map_or(0, |l| l.shared(rows, &self.pass(0)))
+        let of_first = match &self.last_layer {
+            Some(last) => last.shared(rows),
+            None => self.first_layer().map_or(0, |l| l.shared(rows, &self.pass(0))),
+        };
+        self.front_len(rows) + of_first
     }
 
     /// Writes what passes over the rows x `[rows, in_dim]` share.
@@ -173,6 +177,10 @@ impl<'a> MonteCarlo<'a> {
         if self.first > 0 {
             let mut out = MatMut::new(front, rows, self.front_width())?;
             self.plan.forward_front(self.first, self.params, x, &pass, ws, &mut out)?;
+        }
+        if let Some(last) = &self.last_layer {
+            last.share(self.input(x, front)?, of_first);
+            return Ok(());
         }
         let Some(layer) = self.first_layer().filter(|_| !of_first.is_empty()) else { return Ok(()) };
         let scratch = layer.scratch(rows, &pass);
@@ -202,8 +210,8 @@ impl<'a> MonteCarlo<'a> {
         let (front, of_first) = shared.split_at(self.front_len(x.rows()));
         let block = RowBlock { x: self.input(x, front)?, shared: of_first, first_row };
         match &self.last_layer {
-            Some(last) if x.rows() > FEW_ROWS => self.last_layer(last, passes, &block, ws, &mut out),
-            _ => self.groups(passes, &block, ws, &mut out),
+            Some(last) => self.last_layer(last, passes, &block, ws, &mut out),
+            None => self.groups(passes, &block, ws, &mut out),
         }
     }
 

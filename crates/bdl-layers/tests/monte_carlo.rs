@@ -157,8 +157,8 @@ fn wrong_lengths_are_named() {
     let mc = MonteCarlo::new(&plan, &params, noise, Scope::Pass, Estimator::Local).unwrap();
     let (x, mut ws) = (Mat::new(&[0.0; 6], 2, 3).unwrap(), Workspace::new());
     let e = mc.share(x, &Serial, &mut ws, &mut [0.0; 39]).unwrap_err();
-    assert_eq!(e.to_string(), "shared: must have 40 elements, got 39");
+    assert_eq!(e.to_string(), "shared: must have 80 elements, got 39");
     let out = PassRows { out: &mut [0.0; 7], rows: 2, at: 0 };
-    let e = mc.run(0..2, x, 0, &[0.0; 40], &mut ws, out).unwrap_err();
+    let e = mc.run(0..2, x, 0, &[0.0; 80], &mut ws, out).unwrap_err();
     assert_eq!(e.to_string(), "outputs: must have 8 elements, got 7");
 }

@@ -6,6 +6,7 @@ mod error;
 mod few_rows;
 mod gemm;
 pub mod kernels;
+mod masked;
 mod mat;
 pub mod math;
 mod packed;
@@ -18,6 +19,7 @@ mod tile;
 
 pub use error::Error;
 pub use gemm::{Store, matmul, matmul_nt, matmul_then, matmul_tn};
+pub use masked::masked_affine;
 pub use mat::{Mat, MatMut};
 pub use panels::Panels;
 pub use pool::{Pool, Serial};
