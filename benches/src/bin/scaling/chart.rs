@@ -12,6 +12,9 @@ use crate::sweep::{METHODS, Sweep};
 const COLOURS: [RGBColor; 4] =
     [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
 
+/// Width of the column beside the picture that says which line is which.
+const LEGEND: u32 = 150;
+
 pub(crate) fn draw(path: &Path, sweep: &Sweep, lines: &[Vec<f64>]) -> Result<(), Error> {
     let lines: Vec<Vec<_>> = lines.iter().map(|times| points(sweep, times)).collect();
     let root = SVGBackend::new(path, (640, 400)).into_drawing_area();
@@ -20,6 +23,7 @@ pub(crate) fn draw(path: &Path, sweep: &Sweep, lines: &[Vec<f64>]) -> Result<(),
     let ys = range(lines.iter().flatten().map(|p| p.1), 1.3);
     let mut chart = ChartBuilder::on(&root)
         .margin(12)
+        .margin_right(LEGEND)
         .caption(format!("Microseconds for a row-pass over {}", sweep.name), ("sans-serif", 16))
         .x_label_area_size(36)
         .y_label_area_size(56)
@@ -33,7 +37,8 @@ pub(crate) fn draw(path: &Path, sweep: &Sweep, lines: &[Vec<f64>]) -> Result<(),
             .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
         chart.draw_series(marks)?;
     }
-    chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.3)).draw()?;
+    let beside = SeriesLabelPosition::Coordinate(chart.plotting_area().dim_in_pixel().0 as i32 + 6, 6);
+    chart.configure_series_labels().position(beside).draw()?;
     Ok(root.present()?)
 }
 

@@ -25,12 +25,14 @@ struct Bench {
     repeat: Repeat,
 }
 
+type Run = dyn Fn(&Bench) -> Result<Timing, Error>;
+
 /// A workload in one of its variants.
 struct Workload {
     name: String,
     variant: String,
     unit: &'static str,
-    run: Box<dyn Fn(&Bench) -> Result<Timing, Error>>,
+    run: Box<Run>,
 }
 
 impl Workload {
