@@ -201,9 +201,8 @@ fn add_terms<I: Isa, const L: usize>(
         left &= left - 1;
         let x = x[l] * scale;
         for (acc, w) in acc.iter_mut().zip(&slab[l]) {
-            for t in 0..LINE {
-                acc[t] = multiply_add::<I>(x, w.0[t], acc[t]);
-            }
+            let old = *acc;
+            *acc = std::array::from_fn(|t| multiply_add::<I>(x, w.0[t], old[t]));
         }
     }
     *chain = acc;
