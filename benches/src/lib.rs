@@ -1,7 +1,6 @@
 //! Benchmarks and long studies of the workspace.
 #![forbid(unsafe_code)]
 
-pub mod moments;
 pub mod network;
 pub mod timing;
 pub mod uci;

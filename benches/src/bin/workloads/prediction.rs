@@ -1,11 +1,10 @@
 //! W1, W2 and W6: Monte Carlo prediction, mean and standard deviation over the passes included.
 
 use bdl_benches::Error;
-use bdl_benches::moments::mean_and_std;
 use bdl_benches::network::{Kind, normals, perceptron, uniforms, weights};
 use bdl_benches::timing::Timing;
 use bdl_dist::{Noise, Purpose};
-use bdl_infer::{MixtureScratch, Passes, Predictor};
+use bdl_infer::{Passes, Predictor};
 use bdl_layers::{Estimator, Pass, Scope, Workspace};
 use bdl_tensor::{Mat, MatMut, Pool, Serial};
 
@@ -13,9 +12,6 @@ use crate::{Bench, Workload};
 
 /// Passes of every workload.
 const SAMPLES: usize = 100;
-
-/// Rows of a task that reads the predictive distributions of one-output networks.
-const ROWS: usize = 256;
 
 /// A network and the rows it predicts.
 #[derive(Clone, Copy)]
@@ -100,21 +96,11 @@ impl Task {
         let predictor = Predictor::new(&bnn, &members, passes)?;
         let width = bnn.plan().out_dim();
         let mut outputs = vec![0.0; SAMPLES * self.rows * width];
-        let mut moments = vec![0.0; 2 * self.rows * width];
-        let mut scratch = MixtureScratch::new();
+        let (mut mean, mut std_dev) = (vec![0.0; self.rows * width], vec![0.0; self.rows * width]);
         self.timed(bench, || {
-            let x = Mat::new(&x, self.rows, self.widths[0])?;
-            predictor.outputs_into(x, 0, pool, &mut outputs)?;
-            match (width, self.rows) {
-                (1, 1) => ask(&predictor, &outputs, 0, 1, &mut scratch, &mut moments),
-                (1, rows) => {
-                    pool.chunks(&mut moments, 2 * ROWS, &|task, moments| {
-                        ask(&predictor, &outputs, task * ROWS, rows, &mut MixtureScratch::new(), moments);
-                    });
-                }
-                _ => mean_and_std(pool, &outputs, &mut moments),
-            }
-            std::hint::black_box(&moments);
+            predictor.outputs_into(Mat::new(&x, self.rows, self.widths[0])?, 0, pool, &mut outputs)?;
+            predictor.moments_into(&outputs, pool, &mut mean, &mut std_dev)?;
+            std::hint::black_box((&mean, &std_dev));
             Ok(())
         })
     }
@@ -122,46 +108,27 @@ impl Task {
     /// Every pass for itself, as the peers do it: nothing is shared between passes, not even the first layer.
     fn pass_by_pass(self, bench: &Bench) -> Result<Timing, Error> {
         let bnn = perceptron(self.widths, self.kind)?;
-        let (params, x, noise) = (weights(&bnn), self.inputs(), Noise::new(0, Purpose::Predict));
+        let (members, x) = ([weights(&bnn)], self.inputs());
+        let (params, noise) = (&members[0][bnn.network()], Noise::new(0, Purpose::Predict));
+        let predictor = Predictor::new(&bnn, &members, Passes { samples: SAMPLES, ..Passes::default() })?;
         let width = bnn.plan().out_dim();
         let mut outputs = vec![0.0; SAMPLES * self.rows * width];
-        let mut moments = vec![0.0; 2 * self.rows * width];
+        let (mut mean, mut std_dev) = (vec![0.0; self.rows * width], vec![0.0; self.rows * width]);
         let mut ws = Workspace::new();
         self.timed(bench, || {
             for (index, out) in (0..).zip(outputs.chunks_mut(self.rows * width)) {
                 let pass = Pass::predict(&noise, index, Scope::Row, Estimator::Local).on(&bench.pool);
-                let x = Mat::new(&x, self.rows, self.widths[0])?;
-                bnn.plan().forward(
-                    &params[bnn.network()],
-                    x,
-                    &pass,
-                    &mut ws,
-                    &mut MatMut::new(out, self.rows, width)?,
-                )?;
+                let (x, mut y) =
+                    (Mat::new(&x, self.rows, self.widths[0])?, MatMut::new(out, self.rows, width)?);
+                bnn.plan().forward(params, x, &pass, &mut ws, &mut y)?;
             }
-            mean_and_std(&bench.pool, &outputs, &mut moments);
-            std::hint::black_box(&moments);
+            predictor.moments_into(&outputs, &bench.pool, &mut mean, &mut std_dev)?;
+            std::hint::black_box((&mean, &std_dev));
             Ok(())
         })
     }
 
     fn timed(self, bench: &Bench, work: impl FnMut() -> Result<(), Error>) -> Result<Timing, Error> {
         Ok(Timing { seconds: bench.repeat.median(work)?, per: self.rows * SAMPLES })
-    }
-}
-
-/// Mean and standard deviation of the passes' means, for the rows from `first` on.
-fn ask(
-    predictor: &Predictor<'_>,
-    outputs: &[f32],
-    first: usize,
-    rows: usize,
-    scratch: &mut MixtureScratch,
-    moments: &mut [f32],
-) {
-    let predictive = predictor.predictive(outputs, rows).expect("outputs are those of the predictor");
-    for (row, moments) in (first..).zip(moments.as_chunks_mut::<2>().0) {
-        let y = predictive.real(row, scratch).expect("one output, and the row is there");
-        *moments = [y.mean() as f32, y.epistemic_variance().sqrt() as f32];
     }
 }
