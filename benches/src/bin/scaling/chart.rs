@@ -12,12 +12,15 @@ use crate::sweep::{METHODS, Sweep};
 const COLOURS: [RGBColor; 4] =
     [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
 
+/// Width of a picture.
+const WIDTH: u32 = 640;
+
 /// Width of the column beside the picture that says which line is which.
 const LEGEND: u32 = 150;
 
 pub(crate) fn draw(path: &Path, sweep: &Sweep, lines: &[Vec<f64>]) -> Result<(), Error> {
     let lines: Vec<Vec<_>> = lines.iter().map(|times| points(sweep, times)).collect();
-    let root = SVGBackend::new(path, (640, 400)).into_drawing_area();
+    let root = SVGBackend::new(path, (WIDTH, 400)).into_drawing_area();
     root.fill(&WHITE)?;
     let xs = range(lines.iter().flatten().map(|p| p.0), 1.0);
     let ys = range(lines.iter().flatten().map(|p| p.1), 1.3);
@@ -29,16 +32,16 @@ pub(crate) fn draw(path: &Path, sweep: &Sweep, lines: &[Vec<f64>]) -> Result<(),
         .y_label_area_size(56)
         .build_cartesian_2d(xs.log_scale(), ys.log_scale())?;
     chart.configure_mesh().x_desc(sweep.name).y_desc("µs").light_line_style(WHITE).draw()?;
-    for ((method, line), colour) in METHODS.iter().zip(lines).zip(COLOURS) {
+    for (line, colour) in lines.into_iter().zip(COLOURS) {
         let marks = line.iter().map(|p| Circle::new(*p, 3, colour.filled())).collect::<Vec<_>>();
-        chart
-            .draw_series(LineSeries::new(line, colour.stroke_width(2)))?
-            .label(method.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
+        chart.draw_series(LineSeries::new(line, colour.stroke_width(2)))?;
         chart.draw_series(marks)?;
     }
-    let beside = SeriesLabelPosition::Coordinate(chart.plotting_area().dim_in_pixel().0 as i32 + 6, 6);
-    chart.configure_series_labels().position(beside).draw()?;
+    for (i, (method, colour)) in (0..).zip(METHODS.iter().zip(COLOURS)) {
+        let (x, y) = (WIDTH as i32 - LEGEND as i32 + 10, 50 + 18 * i);
+        root.draw(&PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)))?;
+        root.draw(&Text::new(method.name, (x + 24, y - 5), ("sans-serif", 12)))?;
+    }
     Ok(root.present()?)
 }
 

@@ -34,12 +34,18 @@ const PRODUCTS: [(&str, Form, [usize; 3]); 9] = [
     ("W6", Form::Plain, [256, 400, 400]),
 ];
 
-/// Bytes of a run of copies and random words on each thread.
+/// Operations of a run of products on each thread. With runs of a few milliseconds both threads were seen to share one core,
+/// while the other was free, until the system moved one: 40 ms are long enough.
+const OPERATIONS: usize = 1 << 32;
+/// Random bytes of a run on each thread.
+const WORDS: usize = 1 << 28;
+/// Bytes that are copied at a time, and how often in a run.
 const BYTES: usize = 1 << 26;
+const COPIES: usize = 8;
 /// Elements on which a thread computes exponentials: they stay in the second-level cache.
 const SLICE: usize = 1 << 14;
 /// Times that a thread goes over them in a run.
-const ROUNDS: usize = 1 << 8;
+const ROUNDS: usize = 1 << 12;
 
 pub(crate) fn workloads() -> Vec<Workload> {
     let products = PRODUCTS.iter().flat_map(|&(place, form, [m, k, n])| {
@@ -87,7 +93,7 @@ fn side_by_side<S: Send>(
 /// Products on one thread each, the factors in whatever cache they fit into.
 fn product(bench: &Bench, pool: &dyn Pool, form: Form, [m, k, n]: [usize; 3]) -> Result<Timing, Error> {
     let operations = 2 * m * k * n;
-    let rounds = (1_usize << 28).div_ceil(operations);
+    let rounds = OPERATIONS.div_ceil(operations);
     let state = || (normals(m * k), normals(k * n), vec![0.0; m * n]);
     side_by_side(bench, pool, rounds * operations, state, |(a, b, c)| {
         for _ in 0..rounds {
@@ -115,8 +121,8 @@ fn multiply(
 /// ChaCha8, a kilobyte at a time.
 fn words(bench: &Bench, pool: &dyn Pool) -> Result<Timing, Error> {
     let state = || (Noise::new(0, Purpose::Other(2)).rng(0), [0_u8; 1 << 10]);
-    side_by_side(bench, pool, BYTES, state, |(rng, bytes)| {
-        for _ in 0..BYTES / bytes.len() {
+    side_by_side(bench, pool, WORDS, state, |(rng, bytes)| {
+        for _ in 0..WORDS / bytes.len() {
             rng.fill_bytes(bytes);
             std::hint::black_box(&bytes);
         }
@@ -126,7 +132,12 @@ fn words(bench: &Bench, pool: &dyn Pool) -> Result<Timing, Error> {
 /// Bytes read and as many written, beyond the caches.
 fn copy(bench: &Bench, pool: &dyn Pool) -> Result<Timing, Error> {
     let state = || (vec![1_u8; BYTES], vec![0_u8; BYTES]);
-    side_by_side(bench, pool, BYTES, state, |(from, to)| to.copy_from_slice(std::hint::black_box(from)))
+    side_by_side(bench, pool, COPIES * BYTES, state, |(from, to)| {
+        for _ in 0..COPIES {
+            to.copy_from_slice(std::hint::black_box(from));
+            std::hint::black_box(&to);
+        }
+    })
 }
 
 fn exp(bench: &Bench, pool: &dyn Pool) -> Result<Timing, Error> {
