@@ -1,11 +1,10 @@
 //! What is asked of a predictive distribution of 100 passes, and scores.
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
-use bdl_benches::moments::mean_and_std;
 use bdl_benches::network::normals;
 use bdl_infer::{Categorical, Gaussian, MixtureScratch, NoiseSd, Predictive};
 use bdl_metrics::crps_gaussian;
-use bdl_tensor::Serial;
+use bdl_tensor::{Mat, kernels::col_moments};
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 
 const SAMPLES: usize = 100;
@@ -37,11 +36,12 @@ fn of_a_class(c: &mut Criterion) {
 }
 
 fn moments(c: &mut Criterion) {
-    let (outputs, mut moments) = (normals(SAMPLES * 2560), vec![0.0; 2 * 2560]);
+    let (outputs, mut mean, mut std_dev) = (normals(SAMPLES * 2560), vec![0.0; 2560], vec![0.0; 2560]);
     let mut group = c.benchmark_group("moments");
     group.throughput(Throughput::Elements(outputs.len() as u64));
     group.bench_function("mean and std of 100 passes, 256 rows of 10", |bench| {
-        bench.iter(|| mean_and_std(&Serial, &outputs, &mut moments));
+        let outputs = Mat::new(&outputs, SAMPLES, 2560).expect("length");
+        bench.iter(|| col_moments(outputs, 0, &mut mean, &mut std_dev));
     });
 }
 

@@ -5,8 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use bdl_benches::Error;
 use bdl_benches::timing::Timing;
 use bdl_dist::{Noise, Purpose};
-use bdl_layers::{Dropout, Estimator, Pass, Plan, Scope, Workspace};
-use bdl_tensor::{Mat, MatMut, Pool};
+use bdl_tensor::{Pool, kernels};
 
 use crate::{Bench, Workload};
 
@@ -45,20 +44,15 @@ fn bits(bench: &Bench) -> Result<Timing, Error> {
     })
 }
 
-/// As numbers, 0 or 1/keep_prob: what the dropout layer makes of ones.
+/// As numbers, 0 or 1.
 fn floats(bench: &Bench) -> Result<Timing, Error> {
-    let plan = Plan::new(vec![Box::new(Dropout::new(UNITS, 1.0 - KEEP)?)])?;
-    let (noise, ones) = (Noise::new(0, Purpose::Predict), vec![1.0; ROWS * UNITS]);
-    let ones = Mat::new(&ones, ROWS, UNITS)?;
-    let workspaces: Vec<_> = (0..TASKS).map(|_| Mutex::new(Workspace::new())).collect();
+    let noise = Noise::new(0, Purpose::Train);
     let mut out = vec![0.0; SAMPLES];
     timed(bench, || {
         bench.pool.chunks(&mut out, ROWS * UNITS, &|task, out| {
-            let pass =
-                Pass::predict(&noise, 0, Scope::Row, Estimator::Local).starting_at((task * ROWS) as u64);
-            let mut ws = workspaces[task].lock().unwrap_or_else(PoisonError::into_inner);
-            let mut out = MatMut::new(out, ROWS, UNITS).expect("a task's elements");
-            plan.forward(&[], ones, &pass, &mut ws, &mut out).expect("the widths fit");
+            let mut words = [0; ROWS * UNITS / 64];
+            noise.mask(0, (task * ROWS) as u64, UNITS, KEEP, &mut words);
+            kernels::mask_to_f32(&words, 1.0, out);
         });
         Ok(())
     })

@@ -26,7 +26,7 @@ fn steady_steps(bench: &Bench) -> Result<Timing, Error> {
     const WIDTH: usize = 784;
     const CLASSES: usize = 10;
     const BATCH: usize = 128;
-    const ROWS: usize = 20 * BATCH;
+    const ROWS: usize = 100 * BATCH;
     let bnn = perceptron(&[WIDTH, 400, 400, CLASSES], Kind::MeanField(INIT_SIGMA))?;
     let (mut params, x) = (weights(&bnn), uniforms(ROWS * WIDTH));
     let y: Vec<u32> = uniforms(ROWS).iter().map(|u| (u * CLASSES as f32) as u32).collect();
