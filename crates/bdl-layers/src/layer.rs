@@ -56,7 +56,7 @@ pub trait Layer: Debug + Send + Sync {
 
     /// What the layer is, for a plan that can do it together with its neighbours.
     ///
-    /// A layer that answers anything but [`Form::Opaque`] may find that nobody calls its `forward` in
+    /// `params` are all of the layer's parameters. A layer that answers anything but [`Form::Opaque`] may find that nobody calls its `forward` in
     /// prediction: what the form says is done instead, and has the same bits.
     fn form<'a>(&self, params: &'a [f32]) -> Form<'a> {
         let _ = params;
@@ -176,7 +176,7 @@ pub enum Form<'a> {
     Affine {
         /// `W`, `[in_dim, out_dim]`.
         weight: Mat<'a>,
-        /// `b`, `[out_dim]`.
+        /// `b`, `[out_dim]`, or nothing where there is no bias.
         bias: &'a [f32],
     },
     /// An elementwise map.

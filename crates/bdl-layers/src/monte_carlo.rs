@@ -1,6 +1,7 @@
 //! Many passes over the same rows, without doing twice what no pass changes.
 //!
-//! Whatever route the passes take, a row has the bits that [`Plan::forward`] gives it.
+//! Whatever route the passes take, a row has the bits that [`Plan::forward`] gives it, as long as weights and
+//! activations are finite: a product with 0 and its absence differ for an infinity.
 
 mod group;
 mod last_layer;
@@ -207,6 +208,9 @@ impl<'a> MonteCarlo<'a> {
         check_len("shared", self.shared_len(x.rows()), shared.len())?;
         let count = (passes.end - passes.start) as usize;
         check_len("outputs", count * out.rows * self.plan.out_dim(), out.out.len())?;
+        if x.rows() == 0 {
+            return Ok(());
+        }
         let (front, of_first) = shared.split_at(self.front_len(x.rows()));
         let block = RowBlock { x: self.input(x, front)?, shared: of_first, first_row };
         match &self.last_layer {

@@ -24,6 +24,10 @@ fn networks() -> Vec<(&'static str, Vec<Spec>)> {
         ("last layer, two outputs", last(257, 2)),
         ("mask first", vec![Drop(70, 0.3), Dense(70, 3)]),
         ("mask last", vec![Dense(4, 67), Act(Activation::Gelu, 67), Drop(67, 0.4)]),
+        (
+            "layer behind layer",
+            vec![Dense(2, 8), Dense(8, 70), Drop(70, 0.5), Drop(70, 0.5), Dense(70, 65), Dense(65, 1)],
+        ),
         ("no mask at all", vec![Dense(5, 8), Drop(8, 0.0), Dense(8, 2)]),
         (
             "two masks",
@@ -146,6 +150,21 @@ fn more_passes_than_are_made_at_a_time_are_all_made() {
         Case { plan: &plan, params: &params, noise: Noise::new(1, Purpose::Predict), scope, estimator };
     case.check("last layer", 12, 0..150, 12);
     case.check("last layer", 1, 0..700, 1);
+}
+
+#[test]
+fn no_rows_are_no_outputs() {
+    for (_, specs) in networks() {
+        let plan = plan(&specs);
+        let params = params(&plan);
+        for (scope, estimator) in SETTINGS {
+            let noise = Noise::new(1, Purpose::Predict);
+            let mc = MonteCarlo::new(&plan, &params, noise, scope, estimator).unwrap();
+            let (x, mut ws) = (Mat::new(&[], 0, plan.in_dim()).unwrap(), Workspace::new());
+            mc.share(x, &Serial, &mut ws, &mut []).unwrap();
+            mc.run(0..3, x, 0, &[], &mut ws, PassRows { out: &mut [], rows: 0, at: 0 }).unwrap();
+        }
+    }
 }
 
 #[test]

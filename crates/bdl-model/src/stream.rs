@@ -118,10 +118,11 @@ impl Model {
         let stage = Stage { predictor: self.predictor(how.passes)?, how, pool, map, x: Vec::new(), rows: 0 };
         let mut first = Chunk::new();
         let read = reader.next_chunk(CHUNK, &mut first);
-        if first.len() < CHUNK {
+        let is_all = read.is_ok() && first.len() < CHUNK || !goes_on(&read, how.on_bad_row);
+        if is_all {
             run.here(reader, stage, first, read, sink)?;
         } else {
-            run.overlapped(reader, stage, first, sink)?;
+            run.overlapped(reader, stage, (first, read), sink)?;
         }
         if run.report.rows + run.report.skipped == 0 {
             return Err(Error::HeaderOnly { file: reader.file().into() });
@@ -346,14 +347,15 @@ impl Run<'_> {
         &mut self,
         reader: &mut RowReader,
         mut stage: Stage<'_>,
-        first: Chunk,
+        first: (Chunk, Result<bool, Error>),
         sink: &mut Sink<'_>,
     ) -> Result<(), Error> {
+        let on_bad_row = self.how.on_bad_row;
         let (to_stage, read) = sync_channel(QUEUE);
         let (to_sink, told) = sync_channel(QUEUE);
         let (to_reader, spare) = channel();
         std::thread::scope(|threads| {
-            threads.spawn(move || read_ahead(reader, first, &to_stage, &spare));
+            threads.spawn(move || read_ahead(reader, first, on_bad_row, &to_stage, &spare));
             threads.spawn(move || {
                 for (chunk, read) in read {
                     if to_sink.send(stage.tell(chunk, read)).is_err() {
@@ -409,16 +411,25 @@ impl Run<'_> {
     }
 }
 
+/// Whether more of the file is wanted after what was read.
+fn goes_on(read: &Result<bool, Error>, on_bad_row: OnBadRow) -> bool {
+    match read {
+        Ok(more) => *more,
+        Err(e) => e.is_bad_row() && on_bad_row == OnBadRow::Skip,
+    }
+}
+
 /// Reads chunks until the end, an error that ends the file, or until nobody takes them.
 fn read_ahead(
     reader: &mut RowReader,
-    first: Chunk,
+    first: (Chunk, Result<bool, Error>),
+    on_bad_row: OnBadRow,
     to_stage: &SyncSender<(Chunk, Result<bool, Error>)>,
     spare: &Receiver<Chunk>,
 ) {
-    let mut next = (first, Ok(true));
+    let mut next = first;
     loop {
-        let more = next.1.as_ref().map_or_else(Error::is_bad_row, |more| *more);
+        let more = goes_on(&next.1, on_bad_row);
         if to_stage.send(next).is_err() || !more {
             return;
         }

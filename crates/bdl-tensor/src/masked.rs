@@ -9,7 +9,7 @@
 
 use crate::dispatch::{Isa, dispatched};
 use crate::gemm::expect;
-use crate::tile::multiply_add;
+use crate::tile::{BLOCK, multiply_add};
 use crate::{Error, Mat, MatMut};
 
 /// Rows of a vector.
@@ -17,8 +17,6 @@ const LANES: usize = 16;
 /// Vectors side by side: so many chains hide the latency of a multiply-add.
 const VECTORS: usize = 4;
 const ROWS: usize = LANES * VECTORS;
-/// Terms that are summed in one chain.
-const BLOCK: usize = 256;
 
 type Rows<T> = [[T; LANES]; VECTORS];
 

@@ -8,7 +8,8 @@
 //! [`matmul`](crate::matmul) for rows that have been masked, in the same blocks.
 
 use crate::dispatch::{Isa, dispatched};
-use crate::tile::multiply_add;
+use crate::gemm::expect;
+use crate::tile::{self, multiply_add};
 use crate::{Error, Mat, MatMut};
 
 /// Columns of a line.
@@ -21,7 +22,7 @@ const WIDTH: usize = 6;
 const SLAB: usize = 64;
 
 /// Slabs that are summed in one chain.
-const BLOCK: usize = 256 / SLAB;
+const BLOCK: usize = tile::BLOCK / SLAB;
 
 /// Rows whose chains stay in cache beside a slab.
 const ROWS: usize = 16;
@@ -84,9 +85,9 @@ impl Panels {
         c: &mut MatMut<'_>,
     ) -> Result<(), Error> {
         let whole = if x.rows() == 0 { 0 } else { c.rows() / x.rows() * x.rows() };
-        check("masked_product x", [x.rows(), self.rows], x.shape())?;
-        check("masked_product c", [whole, self.cols], c.shape())?;
-        check(
+        expect("masked_product x", [x.rows(), self.rows], x.shape())?;
+        expect("masked_product c", [whole, self.cols], c.shape())?;
+        expect(
             "masked_product masks",
             [c.rows(), self.words()],
             [masks.len() / self.words().max(1), self.words()],
@@ -112,10 +113,6 @@ impl Line {
         line[..floats.len()].copy_from_slice(floats);
         Self(line)
     }
-}
-
-fn check(what: &'static str, expected: [usize; 2], got: [usize; 2]) -> Result<(), Error> {
-    if expected == got { Ok(()) } else { Err(Error::Shape { what, expected, got }) }
 }
 
 /// First column of each panel and its width in lines, which are as equal as can be; the last line may reach

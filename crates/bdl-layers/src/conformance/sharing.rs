@@ -4,10 +4,16 @@ use bdl_tensor::{Mat, MatMut, Serial, Store, kernels, matmul};
 
 use super::rig::{PLACE, Rig, same_bits};
 use super::{Failure, Judge};
+use crate::dense::add_bias;
 use crate::layer::Context;
 use crate::{Error, Form, Pass};
 
 pub(super) fn check_sharing(judge: &Judge<'_>, rig: &Rig<'_>, pass: &Pass<'_>) -> Result<(), Failure> {
+    let (rows, len) = (rows(rig), |rows| rig.layer.shared(rows, pass));
+    let linear = len(0) == 0 && len(2 * rows) == 2 * len(rows);
+    judge.that(linear, "what rows share is in proportion to them", || {
+        format!("0, {rows} and {} rows: {}, {} and {}", 2 * rows, len(0), len(rows), len(2 * rows))
+    })?;
     let alone = judge.no_error(rig.forward(&rig.x, pass))?.y;
     let prepared = prepared(rig, pass);
     let of_prepared = judge.no_error(forward(rig, pass, &prepared, &[]))?;
@@ -81,7 +87,7 @@ fn by_form(rig: &Rig<'_>, pass: &Pass<'_>) -> Result<Option<Vec<f32>>, Error> {
             let (x, mut y) =
                 (Mat::new(&rig.x, rows, rig.layer.in_dim())?, MatMut::new(&mut out, rows, width)?);
             matmul(&Serial, x, weight, Store::Overwrite, &mut y)?;
-            kernels::add_bias_rows(bias, &mut y);
+            add_bias(bias, &mut y);
         }
         Form::Mask { keep_prob } => {
             let Some(site) = pass.site(PLACE, 0, pass.mask_draw()) else { return Ok(None) };

@@ -123,7 +123,7 @@ impl MonteCarlo<'_> {
             let mut ctx = self.context(step.index, &pass, &[], floats, words);
             return layer.forward(&mut ctx, step.input, out);
         }
-        if let (Form::Mask { keep_prob }, Draw::Pass) = (layer.form(&[]), pass.mask_draw()) {
+        if let (Some(Form::Mask { keep_prob }), Draw::Pass) = (self.form(step.index), pass.mask_draw()) {
             self.mask(step, keep_prob, words, out);
             return Ok(());
         }

@@ -35,7 +35,7 @@ impl LastLayer {
     /// If from `first` on there is a mask and an affine layer, and nothing else.
     pub(super) fn of(plan: &Plan, params: &[f32], first: usize, scope: Scope) -> Option<Self> {
         let [mask, affine] = plan.layers.get(first..)? else { return None };
-        let Form::Mask { keep_prob } = mask.layer.form(&[]) else { return None };
+        let Form::Mask { keep_prob } = mask.layer.form(&params[mask.start..mask.end]) else { return None };
         let Form::Affine { weight, bias } = affine.layer.form(&params[affine.start..affine.end]) else {
             return None;
         };
@@ -44,7 +44,8 @@ impl LastLayer {
         }
         let column = |c: usize| weight.iter_rows().map(move |row| row[c]);
         let transposed = (0..weight.cols()).flat_map(column).collect();
-        Some(Self { keep_prob, weight: transposed, bias: bias.to_vec(), units: weight.rows() })
+        let bias = if bias.is_empty() { vec![0.0; weight.cols()] } else { bias.to_vec() };
+        Some(Self { keep_prob, weight: transposed, bias, units: weight.rows() })
     }
 }
 

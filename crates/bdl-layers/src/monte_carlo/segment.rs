@@ -13,11 +13,12 @@ use bdl_tensor::{Mat, MatMut, Panels, Serial, Store, kernels, matmul};
 
 use super::group::Turn;
 use super::{MonteCarlo, RowBlock};
+use crate::dense::add_bias;
 use crate::plan::Placed;
 use crate::{Activation, Draw, Error, Form};
 
 /// Above this probability that a unit is kept, skipping what is dropped costs what it saves.
-const KEEP_PROB: f64 = 0.75;
+pub(super) const KEEP_PROB: f64 = 0.75;
 
 /// From this many outputs on a masked product is worth its panels.
 const WIDE: usize = 64;
@@ -56,18 +57,19 @@ impl Segment<'_> {
 
 /// The weights behind each mask that is worth skipping for, as a masked product takes them.
 pub(super) fn panels(layers: &[Placed], params: &[f32]) -> Vec<Option<Panels>> {
-    let form = |l: &Placed| l.layer.form(&[]);
-    let after_mask = |index: usize| {
-        matches!(index.checked_sub(1).map(|front| form(&layers[front])),
-        Some(Form::Mask { keep_prob }) if keep_prob <= KEEP_PROB)
+    let form = |index: usize| {
+        let l: &Placed = layers.get(index)?;
+        Some(l.layer.form(&params[l.start..l.end]))
     };
-    let of = |(index, l): (usize, &Placed)| match l.layer.form(&params[l.start..l.end]) {
-        Form::Affine { weight, .. } if weight.cols() >= WIDE && after_mask(index) => {
+    let of = |index: usize| match (index.checked_sub(1).and_then(form), form(index)) {
+        (Some(Form::Mask { keep_prob }), Some(Form::Affine { weight, .. }))
+            if keep_prob <= KEEP_PROB && weight.cols() >= WIDE =>
+        {
             Some(Panels::new(weight))
         }
         _ => None,
     };
-    layers.iter().enumerate().map(of).collect()
+    (0..layers.len()).map(of).collect()
 }
 
 impl MonteCarlo<'_> {
@@ -114,7 +116,7 @@ impl MonteCarlo<'_> {
         }
         turn.index = segment.next;
         if direct {
-            kernels::add_bias_rows(segment.bias, &mut y);
+            add_bias(segment.bias, &mut y);
             return Ok(());
         }
         self.finish(segment, turn, last.then_some(out), rows)
@@ -131,14 +133,14 @@ impl MonteCarlo<'_> {
         let width = segment.weight.cols();
         let y = &mut turn.back[..rows * width];
         let Some(map) = segment.map else {
-            kernels::add_bias_rows(segment.bias, &mut MatMut::new(y, rows, width)?);
+            add_bias(segment.bias, &mut MatMut::new(y, rows, width)?);
             turn.swap();
             return Ok(());
         };
         let target = out.map_or(&mut turn.front[..rows * width], MatMut::data_mut);
         let chunk = (CHUNK / width).max(1) * width;
         for (y, target) in y.chunks_mut(chunk).zip(target.chunks_mut(chunk)) {
-            kernels::add_bias_rows(segment.bias, &mut MatMut::new(y, y.len() / width, width)?);
+            add_bias(segment.bias, &mut MatMut::new(y, y.len() / width, width)?);
             map.apply(y, target);
         }
         turn.started = true;

@@ -9,11 +9,10 @@
 use bdl_tensor::{Mat, MatMut, gather_columns, kernels, matmul_thinned};
 
 use super::group::Turn;
+use super::segment::KEEP_PROB;
 use super::{MonteCarlo, RowBlock};
+use crate::dense::add_bias;
 use crate::{Activation, Draw, Error, Form};
-
-/// Above this probability that a unit is kept, gathering costs what it saves.
-const KEEP_PROB: f64 = 0.75;
 
 /// From this many rows on the product pays for the gathering of the weights.
 const ROWS: usize = 32;
@@ -108,7 +107,7 @@ impl MonteCarlo<'_> {
             let mut y = MatMut::new(target, rows, width_out)?;
             let bias = &mut turn.floats[..link.bias.len()];
             matmul_thinned(x, &kept_in[..link.words()], link.weight, kept, &mut y)?;
-            kernels::add_bias_rows(gathered(link.bias, kept, bias)?, &mut y);
+            add_bias(gathered(link.bias, kept, bias)?, &mut y);
             turn.index = link.next;
             if direct {
                 return Ok(());
@@ -139,7 +138,7 @@ fn count(mask: &[u64]) -> usize {
 
 /// The kept elements of a bias, all without a mask.
 fn gathered<'b>(bias: &'b [f32], kept: Option<&[u64]>, out: &'b mut [f32]) -> Result<&'b [f32], Error> {
-    let Some(kept) = kept else { return Ok(bias) };
+    let Some(kept) = kept.filter(|_| !bias.is_empty()) else { return Ok(bias) };
     let width = count(kept);
     let mut row = MatMut::new(&mut out[..width], 1, width)?;
     gather_columns(Mat::new(bias, 1, bias.len())?, kept, 1.0, &mut row)?;

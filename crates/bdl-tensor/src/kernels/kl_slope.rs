@@ -40,9 +40,8 @@ dispatched! {
         same_len("kl_normal_slope d_mu", mu.len(), d_mu.len());
         same_len("kl_normal_slope d_rho", mu.len(), d_rho.len());
         let (mean, inverse) = (mean as f32, std_dev.recip() as f32);
-        let precision = inverse * inverse;
         for (d, &mu) in d_mu.iter_mut().zip(mu) {
-            *d += weight * ((mu - mean) * precision);
+            *d += weight * (((mu - mean) * inverse) * inverse);
         }
         for (d, &rho) in d_rho.iter_mut().zip(rho) {
             let (sigma, slope) = softplus_and_slope(rho);
