@@ -60,3 +60,60 @@ fn rows<I: Isa, const R: usize>(
     }
     first
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dispatch::{Level, forced::at_each_level};
+    use crate::{Mat, MatMut, Serial, matmul, matmul_nt, matmul_tn};
+
+    fn numbers(n: usize, seed: u32) -> Vec<f32> {
+        let word = |i: u32| (i + seed).wrapping_mul(2_654_435_761).rotate_left(13).wrapping_mul(40_503);
+        (0..n as u32).map(|i| word(i) as f32 / 2_147_483_648.0 - 1.0).collect()
+    }
+
+    /// Element `i` by the formula of [`tile`](crate::tile), added to `start`.
+    fn reference(fused: bool, row: impl Fn(usize) -> f32, b: &[f32], start: f32) -> f32 {
+        let mut sum = start;
+        for (block, b) in b.chunks(BLOCK).enumerate() {
+            let terms = b.iter().enumerate().map(|(l, &w)| (row(block * BLOCK + l), w));
+            sum += terms.fold(0.0f32, |acc, (x, w)| if fused { x.mul_add(w, acc) } else { x * w + acc });
+        }
+        sum
+    }
+
+    #[test]
+    fn one_column_follows_the_formula_plain_and_turned_at_every_level() {
+        for (m, k) in [(9, 1), (9, 3), (17, 255), (30, 50), (15, 256), (13, 257), (50, 600)] {
+            let (x, b, start) = (numbers(m * k, 1), numbers(k, 2), numbers(m, 3));
+            let column = Mat::new(&b, k, 1).unwrap();
+            let run = |route: usize| {
+                let mut c = start.clone();
+                let mut out = MatMut::new(&mut c, m, 1).unwrap();
+                match route {
+                    0 => matmul(&Serial, Mat::new(&x, m, k).unwrap(), column, Store::Add, &mut out),
+                    1 => matmul_tn(&Serial, Mat::new(&x, k, m).unwrap(), column, Store::Add, &mut out),
+                    _ => {
+                        let row = Mat::new(&b, 1, k).unwrap();
+                        matmul_nt(&Serial, Mat::new(&x, m, k).unwrap(), row, Store::Add, &mut out)
+                    }
+                }
+                .unwrap();
+                c
+            };
+            for route in 0..3 {
+                for (level, c) in at_each_level(|| run(route)) {
+                    let fused = level != Level::Baseline || cfg!(target_arch = "aarch64");
+                    for (i, &got) in c.iter().enumerate() {
+                        let row = |l: usize| if route == 1 { x[l * m + i] } else { x[i * k + l] };
+                        assert_eq!(
+                            got,
+                            reference(fused, row, &b, start[i]),
+                            "{level:?} {route} [{m}, {k}] {i}"
+                        );
+                    }
+                }
+            }
+        }
+    }
+}

@@ -52,8 +52,11 @@ fn scale_pieces<const P: usize>(x: &[f32], bits: &[u64], scale: f32, out: &mut [
 
 /// By value, so that no element can alias another and they go through whole vectors.
 #[inline(always)]
-fn scale_piece<const P: usize>(x: [f32; P], bits: u32, scale: f32) -> [f32; P] {
-    std::array::from_fn(|i| keep(bits, i, x[i] * scale))
+fn scale_piece<const P: usize>(mut x: [f32; P], bits: u32, scale: f32) -> [f32; P] {
+    for i in 0..P {
+        x[i] = keep(bits, i, x[i] * scale);
+    }
+    x
 }
 
 /// Words of a mask over `n` units; what has other lengths panics.
