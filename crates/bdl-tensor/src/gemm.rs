@@ -3,6 +3,7 @@
 //! Every element of C is one task's sum in one order, whatever the number of threads and of rows:
 //! blocks of 256 terms, in each block one chain from 0, the blocks added in order.
 
+use crate::column;
 use crate::dispatch::dispatched;
 use crate::few_rows::{self, FEW_ROWS};
 use crate::packed::Packed;
@@ -129,6 +130,16 @@ pub fn matmul_tn(
     expect("matmul_tn b", [a.rows(), b.cols()], b.shape())?;
     expect("matmul_tn c", [a.cols(), b.cols()], c.shape())?;
     let (k, n) = (a.rows(), b.cols());
+    if n == 1 && k.saturating_mul(a.cols()) < SPLIT_FROM {
+        // One column is one row of the turned product, Bᵀ·A, which reads A as it lies.
+        product_of_few_rows(
+            Mat::new(b.data(), 1, k)?,
+            a,
+            store,
+            &mut MatMut::new(c.data_mut(), 1, a.cols())?,
+        );
+        return Ok(());
+    }
     Product { k, n, a: Strided::transposed(a), b: Strided::plain(b), store }.run(pool, c, &|_, _| ());
     Ok(())
 }
@@ -201,8 +212,11 @@ impl Product<'_> {
         pool.chunks(c.data_mut(), per_task * self.n, &task);
     }
 
-    /// One task's rows, by the faster of two routes to the same bits.
+    /// One task's rows, by the fastest of the routes to the same bits.
     fn serial(&self, a: Strided<'_>, c: &mut [f32]) {
+        if self.n == 1 && a.col_stride == 1 {
+            return column::product(a, &self.b.data[..self.k], self.store, c);
+        }
         if self.n > MANY_COLUMNS && (a.col_stride > FAR_APART || !wide_registers()) {
             return self.sgemm(a, c);
         }

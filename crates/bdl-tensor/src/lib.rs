@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![deny(unsafe_code)]
 
+mod column;
 mod dispatch;
 mod error;
 mod few_rows;

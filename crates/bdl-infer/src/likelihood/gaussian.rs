@@ -107,10 +107,22 @@ impl Gaussian {
         }
     }
 
+    /// The targets and the noise of a batch.
+    fn check<'a>(&self, params: &[f32], out: Mat<'_>, y: Targets<'a>) -> Result<(&'a [f32], Scale), Error> {
+        let y = y.real(Self::KIND)?;
+        check_batch(out, y.len(), 1)?;
+        self.check_params(params)?;
+        Ok((y, self.scale(params)))
+    }
+
     fn check_params(&self, params: &[f32]) -> Result<(), Error> {
         let expected = usize::from(matches!(self.noise, NoiseSd::Learned { .. }));
         check_len("gaussian: own parameters", expected, params.len())
     }
+}
+
+fn nll_sum(scale: Scale, out: Mat<'_>, y: &[f32]) -> f64 {
+    out.data().iter().zip(y).map(|(&mean, &y)| scale.nll(mean.into(), y.into())).sum()
 }
 
 impl Likelihood for Gaussian {
@@ -144,11 +156,8 @@ impl Likelihood for Gaussian {
     }
 
     fn nll_sum(&self, params: &[f32], out: Mat<'_>, y: Targets<'_>) -> Result<f64, Error> {
-        let y = y.real(Self::KIND)?;
-        check_batch(out, y.len(), 1)?;
-        self.check_params(params)?;
-        let scale = self.scale(params);
-        Ok(out.data().iter().zip(y).map(|(&mean, &y)| scale.nll(mean.into(), y.into())).sum())
+        let (y, scale) = self.check(params, out, y)?;
+        Ok(nll_sum(scale, out, y))
     }
 
     fn nll_grad(
@@ -160,12 +169,13 @@ impl Likelihood for Gaussian {
         d_out: &mut MatMut<'_>,
         d_params: &mut [f32],
     ) -> Result<f64, Error> {
-        let nll = self.nll_sum(params, out, y)?;
+        let (y, noise) = self.check(params, out, y)?;
+        let nll = nll_sum(noise, out, y);
         check_d_out(out, d_out)?;
         self.check_params(d_params)?;
-        let (noise, weight) = (self.scale(params), f64::from(scale));
+        let weight = f64::from(scale);
         let mut d_raw_sum = 0.0;
-        for ((d, &mean), &y) in d_out.data_mut().iter_mut().zip(out.data()).zip(y.real(Self::KIND)?) {
+        for ((d, &mean), &y) in d_out.data_mut().iter_mut().zip(out.data()).zip(y) {
             let (d_mean, d_raw) = noise.nll_grad(mean.into(), y.into());
             *d = (weight * d_mean) as f32;
             d_raw_sum += d_raw;

@@ -13,6 +13,14 @@ fn piece(bits: &[u64], p: usize) -> u32 {
     (bits[p / 4] >> (p % 4 * PIECE)) as u32
 }
 
+/// The bits from bit `at` on, of which up to 16 are asked for.
+#[inline(always)]
+fn bits_from(bits: &[u64], at: usize) -> u32 {
+    let (word, shift) = (at / 64, at % 64);
+    let above = bits.get(word + 1).map_or(0, |next| next << 1 << (63 - shift));
+    (bits[word] >> shift | above) as u32
+}
+
 #[inline(always)]
 fn keep(piece: u32, i: usize, x: f32) -> f32 {
     // All ones or all zeros: arithmetic on whole vectors, where a choice per element came out scalar.
@@ -22,15 +30,33 @@ fn keep(piece: u32, i: usize, x: f32) -> f32 {
 /// `out[i] = x[i]·scale` where bit i is set, else 0.
 #[inline(always)]
 fn scale_row(x: &[f32], bits: &[u64], scale: f32, out: &mut [f32]) {
-    let ((x, x_rest), (out, out_rest)) = (x.as_chunks::<PIECE>(), out.as_chunks_mut::<PIECE>());
-    for (p, (x, out)) in x.iter().zip(out).enumerate() {
-        // By value, so that no element can alias another and they go through whole vectors.
-        let (x, piece) = (*x, piece(bits, p));
-        *out = std::array::from_fn(|i| keep(piece, i, x[i] * scale));
+    match x.len() {
+        0..8 => (0..x.len()).for_each(|i| out[i] = keep(bits[0] as u32, i, x[i] * scale)),
+        8..PIECE => scale_pieces::<8>(x, bits, scale, out),
+        _ => scale_pieces::<PIECE>(x, bits, scale, out),
     }
-    for (i, (o, &rest)) in out_rest.iter_mut().zip(x_rest).enumerate() {
-        *o = keep(piece(bits, x.len()), i, rest * scale);
+}
+
+/// In pieces of `P` elements, the last of which ends with the row and may overlap the one in front.
+#[inline(always)]
+fn scale_pieces<const P: usize>(x: &[f32], bits: &[u64], scale: f32, out: &mut [f32]) {
+    for (p, (x, out)) in x.as_chunks::<P>().0.iter().zip(out.as_chunks_mut::<P>().0).enumerate() {
+        *out = scale_piece(*x, bits_from(bits, p * P), scale);
     }
+    if !x.len().is_multiple_of(P)
+        && let (Some(last), Some(out)) = (x.last_chunk::<P>(), out.last_chunk_mut::<P>())
+    {
+        *out = scale_piece(*last, bits_from(bits, x.len() - P), scale);
+    }
+}
+
+/// By value, so that no element can alias another and they go through whole vectors.
+#[inline(always)]
+fn scale_piece<const P: usize>(mut x: [f32; P], bits: u32, scale: f32) -> [f32; P] {
+    for i in 0..P {
+        x[i] = keep(bits, i, x[i] * scale);
+    }
+    x
 }
 
 /// Words of a mask over `n` units; what has other lengths panics.

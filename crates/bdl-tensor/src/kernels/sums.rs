@@ -26,6 +26,47 @@ fn lanes(a: &[f32], b: &[f32], f: impl Fn(f64, f64) -> f64) -> f64 {
 /// Columns whose `f64` sums are held at a time.
 const TILE: usize = 128;
 
+/// Adds the sums of the tiles of `T` columns that fit from a column on; returns the first column that is left.
+#[inline(always)]
+fn add_tiles<const T: usize>(mut first: usize, x: Mat<'_>, out: &mut [f32]) -> usize {
+    for out in out[first..].as_chunks_mut::<T>().0 {
+        let sums = tile_sums::<T>(first, x);
+        for t in 0..T {
+            out[t] = (f64::from(out[t]) + sums[t]) as f32;
+        }
+        first += T;
+    }
+    first
+}
+
+/// Adds the sums of what is left, less than `T` columns, from a tile that lies partly over columns that are done.
+/// Does nothing if the matrix is narrower than a tile.
+#[inline(always)]
+fn add_last_tile<const T: usize>(first: usize, x: Mat<'_>, out: &mut [f32]) -> usize {
+    let n = out.len();
+    if first == n || n < T {
+        return first;
+    }
+    let sums = tile_sums::<T>(n - T, x);
+    for (out, sum) in out[first..].iter_mut().zip(&sums[T - (n - first)..]) {
+        *out = (f64::from(*out) + sum) as f32;
+    }
+    n
+}
+
+/// `Σ_i x[i, j]` of `T` columns, row after row; few enough to stay in registers.
+#[inline(always)]
+fn tile_sums<const T: usize>(first: usize, x: Mat<'_>) -> [f64; T] {
+    let mut sums = [0.0; T];
+    for row in x.iter_rows() {
+        let row = &row[first..][..T];
+        for t in 0..T {
+            sums[t] += f64::from(row[t]);
+        }
+    }
+    sums
+}
+
 /// Elements looked at before asking whether one of them is not finite.
 const SCAN: usize = 128;
 
@@ -64,18 +105,13 @@ dispatched! {
     /// If `out` is not as long as a row.
     pub fn col_sums_add(x: Mat<'_>, out: &mut [f32]) {
         same_len("col_sums_add out", x.cols(), out.len());
-        for (tile, out) in out.chunks_mut(TILE).enumerate() {
-            let columns = tile * TILE..tile * TILE + out.len();
-            let mut sums = [0.0; TILE];
-            for row in x.iter_rows() {
-                for (s, &x) in sums.iter_mut().zip(&row[columns.clone()]) {
-                    *s += f64::from(x);
-                }
-            }
-            for (o, s) in out.iter_mut().zip(sums) {
-                *o = (f64::from(*o) + s) as f32;
-            }
-        }
+        let mut first = add_tiles::<64>(0, x, out);
+        first = add_tiles::<32>(first, x, out);
+        first = add_tiles::<16>(first, x, out);
+        first = add_last_tile::<16>(first, x, out);
+        first = add_tiles::<8>(first, x, out);
+        first = add_last_tile::<8>(first, x, out);
+        add_tiles::<1>(first, x, out);
     }
 
     /// Mean and standard deviation (with 1/m) of the columns from `first` on, as many as `mean` holds. The sums
