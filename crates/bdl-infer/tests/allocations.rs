@@ -1,4 +1,4 @@
-//! A steady step of `fit` allocates nothing, on any thread.
+//! Steady steps of `fit` and steady predictions allocate nothing, on any thread.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail")]
 
@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use allocation_counter::measure;
 use bdl_dist::{Noise, Purpose};
-use bdl_infer::{Bnn, Data, FitConfig, Gaussian, NoiseSd, RayonPool, Targets, fit};
-use bdl_layers::{Activation, ActivationLayer, Dense, Dropout, Layer, Plan, Prior, VariationalDense};
+use bdl_infer::{Bnn, Data, FitConfig, Gaussian, NoiseSd, Passes, Predictor, RayonPool, Targets, fit};
+use bdl_layers::{Activation, ActivationLayer, Dense, Dropout, Layer, Plan, Prior, Scope, VariationalDense};
 use bdl_tensor::{Mat, Pool, Serial};
 
 /// A pool that counts the allocations of its tasks, on whatever thread they run.
@@ -111,5 +111,68 @@ fn steady_steps_of_large_networks_allocate_nothing_but_packing_buffers() {
         };
         let more = count(12) - count(2);
         assert!(more <= 50 * 2 * products, "{more} allocations in 50 steps of {products} products");
+    }
+}
+
+/// A pool whose only thread is not the caller's, and which counts the allocations of its tasks.
+#[derive(Debug, Default)]
+struct Elsewhere {
+    count: AtomicU64,
+}
+
+impl Elsewhere {
+    fn there(&self, task: impl FnOnce() + Send) {
+        let counted = || self.count.fetch_add(measure(task).count_total, Ordering::Relaxed);
+        std::thread::scope(|threads| {
+            threads.spawn(counted);
+        });
+    }
+}
+
+impl Pool for Elsewhere {
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        self.there(|| Serial.run(tasks, task));
+    }
+
+    fn chunks(&self, data: &mut [f32], len: usize, task: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+        self.there(|| Serial.chunks(data, len, task));
+    }
+}
+
+/// Every route of the passes: one masked layer, several, half the units dropped, weights and pre-activations drawn.
+fn networks() -> Vec<Bnn> {
+    let dense = |i, o| -> Box<dyn Layer> { Box::new(Dense::new(i, o).unwrap()) };
+    let relu = |n| -> Box<dyn Layer> { Box::new(ActivationLayer::new(Activation::Relu, n).unwrap()) };
+    let drop = |n| -> Box<dyn Layer> { Box::new(Dropout::new(n, 0.5).unwrap()) };
+    let deep = vec![dense(13, 64), relu(64), drop(64), dense(64, 64), relu(64), drop(64), dense(64, 1)];
+    let last = vec![dense(13, 50), relu(50), drop(50), dense(50, 1)];
+    vec![network(last), network(deep), mc_dropout(13, 50), mean_field(13, 50)]
+}
+
+#[test]
+fn steady_predictions_allocate_nothing_on_the_callers_thread_or_another() {
+    for (n, bnn) in networks().iter().enumerate() {
+        let members = [bnn.init(&Noise::new(0, Purpose::Init))];
+        for scope in [Scope::Pass, Scope::Row] {
+            for rows in [1, 40, 600] {
+                let passes = Passes { samples: 30, scope, ..Passes::default() };
+                let predictor = Predictor::new(bnn, &members, passes).unwrap();
+                let (x, mut out) = (vec![0.5; rows * 13], vec![0.0; 30 * rows]);
+                let mut predict = |pool: &dyn Pool| {
+                    let x = Mat::new(&x, rows, 13).unwrap();
+                    predictor.outputs_into(x, 0, pool, &mut out).unwrap();
+                };
+                predict(&Serial);
+                let here = measure(|| predict(&Serial)).count_total;
+                let elsewhere = Elsewhere::default();
+                predict(&elsewhere);
+                let there = elsewhere.count.into_inner();
+                assert_eq!((here, there), (0, 0), "network {n}, {scope:?}, {rows} rows");
+            }
+        }
     }
 }
