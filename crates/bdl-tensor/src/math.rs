@@ -16,7 +16,7 @@
 mod activation;
 mod normal;
 
-pub use activation::{ln_softplus, sigmoid, silu, silu_grad, softplus, softplus_and_slope, tanh};
+pub use activation::{ln_softplus, sigmoid, silu, silu_grad, softplus, tanh};
 pub use normal::{erf, gelu, gelu_grad, norm_cdf};
 
 /// 1.5·2²³: adding and subtracting it rounds to the nearest integer, which is then in the low bits.

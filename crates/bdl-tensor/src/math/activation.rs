@@ -48,24 +48,6 @@ pub fn softplus(x: f32) -> f32 {
     positive + ln_1p_unit(exp(-x.abs()))
 }
 
-/// `(sigma, sigmoid(x)/sigma)` for `sigma = softplus(x)`: the value, and the derivative of its logarithm. Errors
-/// ≤ 2.5 and ≤ 3.5 ulp.
-///
-/// ```text
-/// q = ln_1p(t)/t,  t = e^{−|x|}
-/// x ≤ 0:  sigma = t·q       slope = 1/((1 + t)·q)       → 1 at −∞, where sigma underflows
-/// x > 0:  sigma = x + t·q   slope = 1/((1 + t)·sigma)   → 1/x at +∞
-/// ```
-#[inline(always)]
-#[must_use]
-pub fn softplus_and_slope(x: f32) -> (f32, f32) {
-    let t = exp(-x.abs());
-    let q = 1.0 + t * poly(t, LN_1P);
-    let above = x + t * q;
-    let (sigma, factor) = if x > 0.0 { (above, above) } else { (t * q, q) };
-    (sigma, 1.0 / ((1.0 + t) * factor))
-}
-
 /// `ln softplus(x)`, finite for every finite x. Error ≤ 2.5 ulp below 0 and 3 ulp above 1; between, where
 /// it passes through 0 at `x = ln(e − 1)`, ≤ 2.5e-7 absolute.
 ///
