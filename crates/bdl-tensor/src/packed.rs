@@ -111,7 +111,7 @@ impl Block<'_> {
         let mut j = 0;
         while j < self.n {
             let left = (self.n - j).div_ceil(LANES);
-            let vectors = if left % widest == 0 { widest } else { left % widest };
+            let vectors = if left.is_multiple_of(widest) { widest } else { left % widest };
             let columns = j..self.n.min(j + vectors * LANES);
             match vectors {
                 1 => self.tile::<I, TURNED, 1>(columns, b, tile, c),

@@ -156,8 +156,9 @@ impl Right for Thinned<'_> {
         if width >= LANES {
             at.copy_within(width - LANES..width, (W - 1) * LANES);
         }
+        let at = &at[..lanes_of::<W>(width)];
         for (to, row) in to.iter_mut().zip(rows) {
-            for (to, &at) in to.as_flattened_mut().iter_mut().zip(&at[..lanes_of::<W>(width)]) {
+            for (to, &at) in to.as_flattened_mut().iter_mut().zip(at) {
                 *to = row[at as usize];
             }
         }
