@@ -106,13 +106,7 @@ dispatched! {
     pub fn add_bias_rows(bias: &[f32], rows: &mut MatMut<'_>) {
         same_len("add_bias_rows bias", rows.cols(), bias.len());
         for i in 0..rows.rows() {
-            let ((y, y_rest), (b, b_rest)) = (rows.row_mut(i).as_chunks_mut::<16>(), bias.as_chunks::<16>());
-            for (y, b) in y.iter_mut().zip(b) {
-                for t in 0..16 {
-                    y[t] += b[t];
-                }
-            }
-            for (y, &b) in y_rest.iter_mut().zip(b_rest) {
+            for (y, &b) in rows.row_mut(i).iter_mut().zip(bias) {
                 *y += b;
             }
         }

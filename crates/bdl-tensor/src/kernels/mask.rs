@@ -40,21 +40,19 @@ fn scale_row(x: &[f32], bits: &[u64], scale: f32, out: &mut [f32]) {
 /// In pieces of `P` elements, the last of which ends with the row and may overlap the one in front.
 #[inline(always)]
 fn scale_pieces<const P: usize>(x: &[f32], bits: &[u64], scale: f32, out: &mut [f32]) {
-    for (p, (x, out)) in x.as_chunks::<P>().0.iter().zip(out.as_chunks_mut::<P>().0).enumerate() {
-        *out = scale_piece(*x, bits_from(bits, p * P), scale);
-    }
-    if !x.len().is_multiple_of(P)
-        && let (Some(last), Some(out)) = (x.last_chunk::<P>(), out.last_chunk_mut::<P>())
-    {
-        *out = scale_piece(*last, bits_from(bits, x.len() - P), scale);
+    let last = x.len() - P;
+    for at in (0..x.len()).step_by(P).map(|at| at.min(last)) {
+        if let (Some(x), Some(out)) = (x[at..].first_chunk::<P>(), out[at..].first_chunk_mut::<P>()) {
+            *out = scale_piece(*x, bits_from(bits, at), scale);
+        }
     }
 }
 
 /// By value, so that no element can alias another and they go through whole vectors.
 #[inline(always)]
 fn scale_piece<const P: usize>(mut x: [f32; P], bits: u32, scale: f32) -> [f32; P] {
-    for i in 0..P {
-        x[i] = keep(bits, i, x[i] * scale);
+    for (i, x) in x.iter_mut().enumerate() {
+        *x = keep(bits, i, *x * scale);
     }
     x
 }
