@@ -20,7 +20,8 @@ use crate::{Activation, Block, Draw, Error, KlTerm, Pass};
 /// * in [`Mode::Mean`](crate::Mode::Mean) nothing is drawn;
 /// * `write_backward` writes what `backward` adds to zeros;
 /// * `kl_grad` adds `weight` times the gradient of what `kl` returns, and returns the same bits;
-/// * `kl_terms`, where there are any, sum to the same bits.
+/// * `kl_terms`, where there are any, sum to the same bits;
+/// * `form` says what `forward` does, and a pass that was prepared or shares has the bits of one that was not.
 ///
 /// `backward` may use up what `forward` left in the scratch: each forward pass is followed at most once.
 pub trait Layer: Debug + Send + Sync {

@@ -1,8 +1,8 @@
 //! The door to wider instruction sets: one body, compiled several times, chosen at run time.
 //!
 //! A body written with plain multiplications and additions gives the same bits at every level, because
-//! Rust never contracts `a * b + c`. Only the product of few rows asks for fused operations, and says so
-//! through [`Isa`].
+//! Rust never contracts `a * b + c`. Products and `exp_f64` ask for fused operations, and say so through
+//! [`Isa`]: their bits are equal at all levels that have them.
 
 /// The instruction set that a body is compiled for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Loops over slices, compiled for every instruction set and chosen at run time.
 //!
-//! All of them give the same bits at every level, since they only multiply and add plainly, and sums run
-//! in a fixed order. Slices that belong together must have equal lengths: each function panics in
+//! All but `exp_f64` and the sums over `Normals` give the same bits at every level, since they only multiply
+//! and add plainly, and sums run in a fixed order; those two do so at every level that has fused operations. Slices that belong together must have equal lengths: each function panics in
 //! release builds too when they do not.
 //!
 //! ```
