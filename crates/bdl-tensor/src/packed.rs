@@ -47,8 +47,8 @@ pub(crate) trait Right {
     /// Terms of block `block`.
     fn terms(&self, block: usize) -> usize;
 
-    /// Copies the terms of a block of some columns, each vector from [`start_of`] on. If they are less than
-    /// one vector, the lanes beyond them hold what they held.
+    /// Copies the terms of a block of some columns; lanes beyond the last column
+    /// hold what they held.
     fn pack<const W: usize>(&self, block: usize, columns: &Range<usize>, to: &mut [[Vector; W]]);
 }
 
@@ -103,15 +103,13 @@ struct Block<'a> {
 }
 
 impl Block<'_> {
-    /// All columns, in tiles as wide as the registers allow. What the widest does not divide comes first, so that
-    /// the vectors of the last tile may overlap each other but no other tile.
+    /// All columns, in tiles as wide as the registers allow.
     #[inline(always)]
     fn columns<I: Isa, const TURNED: bool>(&self, b: &impl Right, tile: &mut [Vector], c: &mut [f32]) {
         let widest = if I::WIDE { WIDEST } else { 1 };
         let mut j = 0;
         while j < self.n {
-            let left = (self.n - j).div_ceil(LANES);
-            let vectors = if left.is_multiple_of(widest) { widest } else { left % widest };
+            let vectors = (self.n - j).div_ceil(LANES).min(widest);
             let columns = j..self.n.min(j + vectors * LANES);
             match vectors {
                 1 => self.tile::<I, TURNED, 1>(columns, b, tile, c),
@@ -179,48 +177,23 @@ impl Block<'_> {
         let Some((spill, _)) = spill.as_chunks_mut::<W>().0.split_first_chunk_mut::<R>() else { return };
         *spill = acc;
         for (i, acc) in spill.iter().enumerate() {
-            put::<I, W>(acc, self.store, &mut c[(first + i) * self.n..][columns.clone()]);
+            put::<I>(acc.as_flattened(), self.store, &mut c[(first + i) * self.n..][columns.clone()]);
         }
     }
 }
 
-/// Where vector `v` of a tile of `W` lies in `width >= LANES` columns: the last one ends with them.
+/// Stores the sums of one row, as many as there are columns.
 #[inline(always)]
-pub(crate) fn start_of<const W: usize>(v: usize, width: usize) -> usize {
-    if v + 1 == W { width - LANES } else { v * LANES }
-}
-
-/// Lanes of a tile that hold columns.
-#[inline(always)]
-pub(crate) fn lanes_of<const W: usize>(width: usize) -> usize {
-    if width < LANES { width } else { W * LANES }
-}
-
-/// The column in lane `t`.
-#[inline(always)]
-pub(crate) fn column_of<const W: usize>(t: usize, width: usize) -> usize {
-    if width < LANES { t } else { start_of::<W>(t / LANES, width) + t % LANES }
-}
-
-/// Stores the sums of one row. All numbers are read before one is written, since vectors may overlap.
-#[inline(always)]
-fn put<I: Isa, const W: usize>(sums: &[Vector; W], store: Store, out: &mut [f32]) {
-    let width = out.len();
-    if width < LANES {
-        for (out, &sum) in out.iter_mut().zip(&sums[0]) {
-            *out = stored::<I>(sum, store, *out);
-        }
-        return;
-    }
-    let mut new = *sums;
-    for v in 0..W {
-        let old = &out[start_of::<W>(v, width)..][..LANES];
+fn put<I: Isa>(sums: &[f32], store: Store, out: &mut [f32]) {
+    let (vectors, rest) = out.as_chunks_mut::<LANES>();
+    let (sums, last) = (sums.as_chunks::<LANES>().0, &sums[vectors.len() * LANES..]);
+    for (out, sums) in vectors.iter_mut().zip(sums) {
         for t in 0..LANES {
-            new[v][t] = stored::<I>(sums[v][t], store, old[t]);
+            out[t] = stored::<I>(sums[t], store, out[t]);
         }
     }
-    for v in 0..W {
-        out[start_of::<W>(v, width)..][..LANES].copy_from_slice(&new[v]);
+    for (out, &sum) in rest.iter_mut().zip(last) {
+        *out = stored::<I>(sum, store, *out);
     }
 }
 
@@ -239,39 +212,28 @@ impl Right for Dense<'_> {
     #[inline(always)]
     fn pack<const W: usize>(&self, block: usize, columns: &Range<usize>, to: &mut [[Vector; W]]) {
         let terms = block * BLOCK..block * BLOCK + self.terms(block);
+        let width = columns.len();
         if self.b.col_stride == 1 {
-            for (l, to) in terms.zip(to) {
-                copy_columns(&self.b.data[l * self.b.row_stride..], columns, to);
+            for (l, to) in terms.clone().zip(to) {
+                let from = &self.b.data[l * self.b.row_stride..][columns.clone()];
+                if width == W * LANES {
+                    to.as_flattened_mut().copy_from_slice(from);
+                } else {
+                    to.as_flattened_mut()[..width].copy_from_slice(from);
+                }
             }
             return;
         }
-        let width = columns.len();
-        let row = |t: usize| {
-            let column = columns.start + column_of::<W>(t, width);
-            &self.b.data[column * self.b.col_stride..][terms.clone()]
-        };
-        let lanes = lanes_of::<W>(width);
-        let fours = lanes / 4 * 4;
+        let row = |t: usize| &self.b.data[(columns.start + t) * self.b.col_stride..][terms.clone()];
+        let fours = width / 4 * 4;
         for t in (0..fours).step_by(4) {
             turn_four([row(t), row(t + 1), row(t + 2), row(t + 3)], t, to);
         }
-        for t in fours..lanes {
+        for t in fours..width {
             for (to, &x) in to.iter_mut().zip(row(t)) {
                 to.as_flattened_mut()[t] = x;
             }
         }
-    }
-}
-
-/// Copies some columns of a row of B, where they are contiguous.
-#[inline(always)]
-pub(crate) fn copy_columns<const W: usize>(row: &[f32], columns: &Range<usize>, to: &mut [Vector; W]) {
-    let from = &row[columns.clone()];
-    if from.len() < LANES {
-        return to[0][..from.len()].copy_from_slice(from);
-    }
-    for v in 0..W {
-        to[v].copy_from_slice(&from[start_of::<W>(v, from.len())..][..LANES]);
     }
 }
 

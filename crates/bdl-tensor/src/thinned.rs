@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use crate::dispatch::dispatched;
 use crate::gemm::expect;
-use crate::packed::{Right, chunks, copy_columns, lanes_of, with_tile};
+use crate::packed::{Right, chunks, with_tile};
 use crate::strided::Strided;
 use crate::tile::{BLOCK, LANES, Vector};
 use crate::{Error, Mat, MatMut, Store};
@@ -147,16 +147,12 @@ impl Right for Thinned<'_> {
         let rows = kept(self.kept_in, self.block(block)).map(|l| self.b.row(l));
         let Some(bits) = self.kept_out else {
             for (to, row) in to.iter_mut().zip(rows) {
-                copy_columns(row, columns, to);
+                to.as_flattened_mut()[..columns.len()].copy_from_slice(&row[columns.clone()]);
             }
             return;
         };
-        let (mut at, width) = ([0; WIDEST], columns.len());
-        places(bits, self.b.cols(), columns, &mut at);
-        if width >= LANES {
-            at.copy_within(width - LANES..width, (W - 1) * LANES);
-        }
-        let at = &at[..lanes_of::<W>(width)];
+        let mut at = [0; WIDEST];
+        let at = places(bits, self.b.cols(), columns, &mut at);
         for (to, row) in to.iter_mut().zip(rows) {
             for (to, &at) in to.as_flattened_mut().iter_mut().zip(at) {
                 *to = row[at as usize];
