@@ -1,7 +1,7 @@
 //! Many passes over the same rows, without doing twice what no pass changes.
 //!
-//! Whatever route the passes take, a row has the bits that [`Plan::forward`] gives it, as long as weights and
-//! activations are finite: a product with 0 and its absence differ for an infinity.
+//! Whatever route the passes take, a row has the bits that [`Plan::forward`] gives it, as long as weights are
+//! finite: a product of 0 with an infinite weight is NaN, and its absence is nothing.
 
 mod group;
 mod last_layer;
@@ -11,7 +11,7 @@ mod thin;
 use std::ops::Range;
 
 use bdl_dist::Noise;
-use bdl_tensor::{Mat, MatMut, Panels, Pool};
+use bdl_tensor::{Mat, MatMut, Panels, Pool, kernels};
 
 use crate::layer::Layer;
 use crate::plan::{Placed, check_len};
@@ -214,8 +214,11 @@ impl<'a> MonteCarlo<'a> {
         let (front, of_first) = shared.split_at(self.front_len(x.rows()));
         let block = RowBlock { x: self.input(x, front)?, shared: of_first, first_row };
         match &self.last_layer {
-            Some(last) => self.last_layer(last, passes, &block, ws, &mut out),
-            None => self.groups(passes, &block, ws, &mut out),
+            // An infinite unit times a dropped weight is NaN, where a dropped unit is 0.
+            Some(last) if kernels::first_non_finite(of_first).is_none() => {
+                self.last_layer(last, passes, &block, ws, &mut out)
+            }
+            _ => self.groups(passes, &block, ws, &mut out),
         }
     }
 

@@ -153,6 +153,37 @@ fn more_passes_than_are_made_at_a_time_are_all_made() {
 }
 
 #[test]
+fn a_dropped_unit_that_is_infinite_is_zero_on_every_route() {
+    for (name, specs) in networks() {
+        let plan = plan(&specs);
+        let params: Vec<f32> = params(&plan).iter().map(|p| p.abs()).collect();
+        for (scope, estimator) in SETTINGS {
+            let case = Case {
+                plan: &plan,
+                params: &params,
+                noise: Noise::new(5, Purpose::Predict),
+                scope,
+                estimator,
+            };
+            for rows in [1, 40] {
+                let mut x = vec![0.5; rows * plan.in_dim()];
+                x[..plan.in_dim()].fill(2e38);
+                let got = case.together(&x, 0..40, 0, rows);
+                for (pass, got) in (0..40).zip(got.chunks_exact(rows * plan.out_dim())) {
+                    let alone = case.alone(&x, pass, 0);
+                    let same =
+                        |(a, b): (&f32, &u32)| a.to_bits() == *b || a.is_nan() && f32::from_bits(*b).is_nan();
+                    assert!(
+                        got.iter().zip(&alone).all(same),
+                        "{name}, {scope:?}, {estimator:?}, {rows} rows, pass {pass}"
+                    );
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn no_rows_are_no_outputs() {
     for (_, specs) in networks() {
         let plan = plan(&specs);

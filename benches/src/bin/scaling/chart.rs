@@ -31,7 +31,14 @@ pub(crate) fn draw(path: &Path, sweep: &Sweep, lines: &[Vec<f64>]) -> Result<(),
         .x_label_area_size(36)
         .y_label_area_size(56)
         .build_cartesian_2d(xs.log_scale(), ys.log_scale())?;
-    chart.configure_mesh().x_desc(sweep.name).y_desc("µs").light_line_style(WHITE).draw()?;
+    chart
+        .configure_mesh()
+        .x_desc(sweep.name)
+        .y_desc("µs")
+        .x_label_formatter(&tick)
+        .y_label_formatter(&tick)
+        .light_line_style(WHITE)
+        .draw()?;
     for (line, colour) in lines.into_iter().zip(COLOURS) {
         let marks = line.iter().map(|p| Circle::new(*p, 3, colour.filled())).collect::<Vec<_>>();
         chart.draw_series(LineSeries::new(line, colour.stroke_width(2)))?;
@@ -43,6 +50,12 @@ pub(crate) fn draw(path: &Path, sweep: &Sweep, lines: &[Vec<f64>]) -> Result<(),
         root.draw(&Text::new(method.name, (x + 24, y - 5), ("sans-serif", 12)))?;
     }
     Ok(root.present()?)
+}
+
+/// A tick of a logarithmic axis: only those that begin with 1, 2 or 5, which do not overlap.
+fn tick(x: &f64) -> String {
+    let first = x / 10_f64.powf(x.log10().floor());
+    if [1.0, 2.0, 5.0].iter().any(|d| (first - d).abs() < 1e-6) { x.to_string() } else { String::new() }
 }
 
 fn points(sweep: &Sweep, times: &[f64]) -> Vec<(f64, f64)> {
