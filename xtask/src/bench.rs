@@ -18,10 +18,10 @@ pub(crate) fn run(args: &[String]) -> Outcome {
     let mode = args.iter().find(|a| MODES.contains(&a.as_str()));
     let rest: Vec<&String> = args.iter().filter(|a| Some(*a) != mode).collect();
     match mode.map(String::as_str) {
-        Some("--json") => run_program(program("workloads").args(rest))?,
-        Some("--scaling") => run_program(program("scaling").args(rest))?,
+        Some("--json") => run_program(program("workloads", "release").args(rest))?,
+        Some("--scaling") => run_program(program("scaling", "release").args(rest))?,
         Some(_) => smoke(&rest)?,
-        None => run_program(criterion().args(rest))?,
+        None => run_program(criterion("bench").args(rest))?,
     }
     RAN
 }
@@ -30,16 +30,17 @@ fn smoke(rest: &[&String]) -> Result<(), Error> {
     if let Some(other) = rest.first() {
         return Err(Error::Usage(format!("--smoke stands alone, got `{other}`")));
     }
-    run_program(program("workloads").arg("--smoke"))?;
-    run_program(program("scaling").arg("--smoke"))?;
-    run_program(criterion().arg("--test"))
+    // Times mean nothing here: the profile of the tests, whose libraries are there already.
+    run_program(program("workloads", "dev").arg("--smoke"))?;
+    run_program(program("scaling", "dev").arg("--smoke"))?;
+    run_program(criterion("dev").arg("--test"))
 }
 
-/// A program of `benches/`, built for release.
-fn program(name: &str) -> Command {
-    cargo(["run", "--quiet", "--release", "-p", "bdl-benches", "--bin", name, "--"])
+/// A program of `benches/`.
+fn program(name: &str, profile: &str) -> Command {
+    cargo(["run", "--quiet", "--profile", profile, "-p", "bdl-benches", "--bin", name, "--"])
 }
 
-fn criterion() -> Command {
-    cargo(["bench", "-p", "bdl-benches", "--benches", "--"])
+fn criterion(profile: &str) -> Command {
+    cargo(["bench", "--profile", profile, "-p", "bdl-benches", "--benches", "--"])
 }
