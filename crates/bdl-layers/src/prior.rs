@@ -24,7 +24,7 @@ impl Default for Prior {
 }
 
 /// The form in which a file holds a [`Prior`]; frozen.
-#[derive(Serialize, Deserialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum V1 {
     StdDev(f64),
     FanIn(f64),

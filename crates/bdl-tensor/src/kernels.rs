@@ -40,7 +40,8 @@ pub use exp::exp_f64;
 pub use kl::{kl_normal, kl_normal_grad};
 pub use kl_slope::kl_normal_slope;
 pub use local::{
-    add_sqrt_mul, add_square_backward, softplus_square, softplus_square_backward, sqrt_mul_backward,
+    add_sqrt_mul, add_square_backward, softplus_backward_add, softplus_square, softplus_square_backward,
+    sqrt_mul_backward,
 };
 pub use mask::{mask_scale, mask_scale_rows, mask_to_f32};
 pub use mixture::{Normals, normals_density, normals_mass, normals_rough};

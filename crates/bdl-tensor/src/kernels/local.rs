@@ -28,6 +28,18 @@ dispatched! {
         }
     }
 
+    /// `d_rho += ∂L/∂sigma·sigmoid(rho)`, sigma = softplus(rho).
+    ///
+    /// # Panics
+    /// If the lengths differ.
+    pub fn softplus_backward_add(rho: &[f32], d_sigma: &[f32], d_rho: &mut [f32]) {
+        same_len("softplus_backward_add d_sigma", rho.len(), d_sigma.len());
+        same_len("softplus_backward_add d_rho", rho.len(), d_rho.len());
+        for ((o, &rho), &d) in d_rho.iter_mut().zip(rho).zip(d_sigma) {
+            *o += d * math::sigmoid(rho);
+        }
+    }
+
     /// `y ← y + √v·eps`: a normal draw in the place of its mean.
     ///
     /// # Panics

@@ -1,0 +1,248 @@
+//! Posterior families: how a variational layer's standard deviations come from its parameters, and what they cost.
+
+use std::fmt::Debug;
+
+use bdl_dist::{Normal, kl_normal, raw_scale};
+use bdl_tensor::{kernels, math};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use crate::dense::check_positive;
+use crate::{Error, KlAt, KlForm, KlTerm, LayerReport, Prior, prior};
+
+/// The sizes of a layer that its posterior family needs to know.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Extent {
+    /// Shape of the weights; the last axis is the output unit.
+    pub weight_shape: Vec<usize>,
+    /// Number of biases: the output units, or 0 in a layer without.
+    pub biases: usize,
+    /// Number of weights that one output is a sum over.
+    pub fan_in: usize,
+}
+
+impl Extent {
+    /// Number of weights.
+    #[must_use]
+    pub fn weights(&self) -> usize {
+        self.weight_shape.iter().product()
+    }
+}
+
+/// A family of normal posteriors `q(w) = N(mu, sigma²)`, independent over weights, with
+/// sigma a function of raw parameters and possibly of mu.
+///
+/// [`Variational`](crate::Variational) draws from it by weight sampling, Flipout or local reparameterization, over any
+/// [`LinearMap`](crate::LinearMap); the family says what sigma is, and what the KL from its prior.
+///
+/// The parameters of a layer lie in the order `weight.mu`, `weight.<raw>`, `bias.mu`, `bias.<raw>`; a family without
+/// [`RANDOM_BIAS`](Family::RANDOM_BIAS) has a plain `bias` in the place of the last two.
+pub trait Family: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
+    /// First part of a layer's kind: `variational`, `sparse-vd`.
+    const KIND: &'static str;
+
+    /// Name of the raw parameters: `rho`, `ln_sigma2`, `log_alpha`.
+    const RAW: &'static str;
+
+    /// Whether biases have a posterior, too, of raw parameters one per bias.
+    const RANDOM_BIAS: bool;
+
+    /// Whether there is one raw parameter per weight and sigma depends on nothing else, so that a gradient in the variance
+    /// can become that of the raw parameter in its place: see [`variance_grad_in_place`](Family::variance_grad_in_place).
+    const IN_PLACE: bool;
+
+    /// The form in which a file holds the family's settings; frozen.
+    type Config: Serialize + DeserializeOwned;
+
+    /// What [`from_config`](Family::from_config) needs.
+    fn config(&self) -> Self::Config;
+
+    /// The family of a file.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for settings out of range, on behalf of the layer of the kind `layer`.
+    fn from_config(layer: &str, config: Self::Config) -> Result<Self, Error>;
+
+    /// Shape of the raw parameters of weights of this shape.
+    fn raw_shape(&self, weight_shape: &[usize]) -> Vec<usize> {
+        weight_shape.to_vec()
+    }
+
+    /// Initial raw parameters, for the means that have been drawn.
+    fn init_raw(&self, fan_in: usize, mu: &[f32], raw: &mut [f32]);
+
+    /// Writes sigma of each weight.
+    fn sigma(&self, mu: &[f32], raw: &[f32], sigma: &mut [f32]);
+
+    /// Writes sigma² of each weight.
+    fn variance(&self, mu: &[f32], raw: &[f32], variance: &mut [f32]);
+
+    /// Adds to the gradients of mu and of the raw parameters what comes through sigma.
+    fn add_sigma_grad(&self, mu: &[f32], raw: &[f32], d_sigma: &[f32], d_mu: &mut [f32], d_raw: &mut [f32]);
+
+    /// Adds to the gradients of mu and of the raw parameters what comes through sigma²; `d_variance` is used up.
+    fn add_variance_grad(
+        &self,
+        mu: &[f32],
+        raw: &[f32],
+        d_variance: &mut [f32],
+        d_mu: &mut [f32],
+        d_raw: &mut [f32],
+    );
+
+    /// Replaces the gradient in sigma² by that in the raw parameter, of a piece of the weights; called only
+    /// of families that are [`IN_PLACE`](Family::IN_PLACE).
+    fn variance_grad_in_place(&self, raw: &[f32], d: &mut [f32]) {
+        let _ = (raw, d);
+    }
+
+    /// KL divergence of the layer's posterior from its prior, nats, summed over its weights.
+    fn kl(&self, extent: &Extent, at: &KlAt<'_>) -> f64 {
+        let terms = self.kl_terms(extent);
+        terms.iter().flatten().map(|term| term.kl(at.params)).sum()
+    }
+
+    /// Returns [`kl`](Family::kl) and adds `weight` times its gradient to `grads`.
+    fn kl_grad(&self, extent: &Extent, at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
+        let terms = self.kl_terms(extent);
+        terms.iter().flatten().map(|term| term.kl_grad(at.params, weight, grads)).sum()
+    }
+
+    /// The KL as sums over runs of parameters that cover the layer's in order, if it has that form: see
+    /// [`Layer::kl_terms`](crate::Layer::kl_terms). A family that says `None` implements `kl` and `kl_grad` itself.
+    fn kl_terms(&self, extent: &Extent) -> Option<Vec<KlTerm>>;
+
+    /// What a reader wants to know about the posterior.
+    fn report(&self, extent: &Extent, at: &KlAt<'_>) -> LayerReport;
+}
+
+/// The mean-field normal posterior `q(w) = N(mu, softplus(rho)²)` over weights and biases, with a prior of its own choice.
+///
+/// # References
+/// Blundell et al. 2015, *Weight uncertainty in neural networks*.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MeanField {
+    prior: Prior,
+    init_sigma: f64,
+}
+
+/// The form in which a file holds a [`MeanField`]; frozen.
+#[derive(Debug, Serialize, Deserialize)]
+pub struct MeanFieldV1 {
+    prior: prior::V1,
+    init_sigma: f64,
+}
+
+impl MeanField {
+    /// The family with a prior, its posteriors initialized with a standard deviation of `init_sigma`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a prior or a deviation out of range, on behalf of the layer of the kind `layer`.
+    pub fn new(layer: &str, prior: Prior, init_sigma: f64) -> Result<Self, Error> {
+        prior.check(layer)?;
+        check_positive(layer, "init_sigma", init_sigma)?;
+        Ok(Self { prior, init_sigma })
+    }
+
+    /// The same with another initial standard deviation.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] unless it is finite and > 0.
+    pub fn with_init_sigma(self, layer: &str, init_sigma: f64) -> Result<Self, Error> {
+        check_positive(layer, "init_sigma", init_sigma)?;
+        Ok(Self { init_sigma, ..self })
+    }
+
+    /// Priors of a weight and of a bias.
+    fn priors(&self, fan_in: usize) -> (Normal, Normal) {
+        self.prior.of_weight_and_bias(fan_in).unwrap_or_else(|_| unreachable!("checked on construction"))
+    }
+}
+
+impl Family for MeanField {
+    const KIND: &'static str = "variational";
+
+    const RAW: &'static str = "rho";
+
+    const RANDOM_BIAS: bool = true;
+
+    const IN_PLACE: bool = true;
+
+    type Config = MeanFieldV1;
+
+    fn config(&self) -> MeanFieldV1 {
+        MeanFieldV1 { prior: self.prior.into(), init_sigma: self.init_sigma }
+    }
+
+    fn from_config(layer: &str, config: MeanFieldV1) -> Result<Self, Error> {
+        Self::new(layer, config.prior.into(), config.init_sigma)
+    }
+
+    fn init_raw(&self, _: usize, _: &[f32], raw: &mut [f32]) {
+        raw.fill(raw_scale(self.init_sigma));
+    }
+
+    fn sigma(&self, _: &[f32], rho: &[f32], sigma: &mut [f32]) {
+        kernels::softplus(rho, sigma);
+    }
+
+    fn variance(&self, _: &[f32], rho: &[f32], variance: &mut [f32]) {
+        kernels::softplus_square(rho, variance);
+    }
+
+    /// `d_rho += ∂L/∂sigma·sigmoid(rho)`.
+    fn add_sigma_grad(&self, _: &[f32], rho: &[f32], d_sigma: &[f32], _: &mut [f32], d_rho: &mut [f32]) {
+        kernels::softplus_backward_add(rho, d_sigma, d_rho);
+    }
+
+    /// `d_rho += ∂L/∂sigma²·2 sigma·sigmoid(rho)`.
+    fn add_variance_grad(
+        &self,
+        _: &[f32],
+        rho: &[f32],
+        d_variance: &mut [f32],
+        _: &mut [f32],
+        d_rho: &mut [f32],
+    ) {
+        kernels::softplus_square_backward(rho, d_variance);
+        kernels::axpy(1.0, d_variance, d_rho);
+    }
+
+    fn variance_grad_in_place(&self, rho: &[f32], d: &mut [f32]) {
+        kernels::softplus_square_backward(rho, d);
+    }
+
+    fn kl_terms(&self, extent: &Extent) -> Option<Vec<KlTerm>> {
+        let weights = 2 * extent.weights();
+        let (of_weight, of_bias) = self.priors(extent.fan_in);
+        Some(vec![
+            KlTerm { range: 0..weights, form: KlForm::Normal { prior: of_weight } },
+            KlTerm { range: weights..weights + 2 * extent.biases, form: KlForm::Normal { prior: of_bias } },
+        ])
+    }
+
+    fn report(&self, extent: &Extent, at: &KlAt<'_>) -> LayerReport {
+        let (mu, rest) = at.params.split_at(extent.weights());
+        let rho = &rest[..extent.weights()];
+        let prior = self.priors(extent.fan_in).0;
+        let mut snr: Vec<f32> = mu.iter().zip(rho).map(|(mu, &rho)| mu.abs() / math::softplus(rho)).collect();
+        let share = |count: usize| Some(count as f64 / snr.len() as f64);
+        let at_prior = mu.iter().zip(rho).filter(|(mu, rho)| kl_one(**mu, **rho, &prior) < 0.01).count();
+        let point = 1e-6 * prior.std_dev();
+        let collapsed = rho.iter().filter(|&&rho| f64::from(math::softplus(rho)) < point).count();
+        let (at_prior, collapsed) = (share(at_prior), share(collapsed));
+        let middle = snr.len() / 2;
+        let median = *snr.select_nth_unstable_by(middle, f32::total_cmp).1;
+        LayerReport {
+            kl: self.kl(extent, at),
+            snr_median: Some(f64::from(median)),
+            at_prior,
+            collapsed,
+            ..LayerReport::default()
+        }
+    }
+}
+
+fn kl_one(mu: f32, rho: f32, prior: &Normal) -> f64 {
+    kl_normal(&[mu], &[rho], prior).unwrap_or(f64::NAN)
+}
