@@ -212,7 +212,7 @@ pub(crate) fn names(text: &str) -> Result<Names, String> {
 
 /// One of a closed list of names.
 pub(crate) fn one_of<T: Clone + Send + Sync + 'static>(
-    names: &'static [&'static str],
+    names: impl IntoIterator<Item = &'static str>,
     value: fn(&str) -> Option<T>,
 ) -> impl TypedValueParser<Value = T> {
     PossibleValuesParser::new(names)

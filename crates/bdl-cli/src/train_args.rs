@@ -7,6 +7,7 @@ use bdl_model::{
     Activation, Architecture, Estimator, FitConfig, KlWarmup, Method, MissingPolicy, Noise, Optimizer, Prior,
     Schedule, SelectOptions, Task, TaskChoice, TrainConfig, Valid,
 };
+use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use crate::args::{
@@ -48,8 +49,8 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N", value_parser = members, help_heading = "Network")]
     pub(crate) members: Option<usize>,
     /// Method of the networks of an ensemble [default: deterministic]
-    #[arg(long, value_name = "METHOD", help_heading = "Network")]
-    pub(crate) of: Option<MemberArg>,
+    #[arg(long, value_name = "METHOD", value_parser = member_method(), help_heading = "Network")]
+    pub(crate) of: Option<Method>,
     /// What stands between network and target [default: gaussian, or categorical for classes]
     #[arg(long, value_enum, help_heading = "Network")]
     pub(crate) likelihood: Option<LikelihoodArg>,
@@ -60,7 +61,7 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N,N,…", value_parser = hidden, default_value = "50", help_heading = "Network")]
     pub(crate) hidden: Hidden,
     /// Activation behind each hidden layer
-    #[arg(long, value_parser = one_of(ACTIVATIONS, Activation::from_name), default_value = "relu", help_heading = "Network")]
+    #[arg(long, value_parser = one_of(Activation::ALL.map(Activation::name), Activation::from_name), default_value = "relu", help_heading = "Network")]
     pub(crate) activation: Activation,
     /// Probability that an input or hidden unit is dropped; mc-dropout [default: 0.02]
     #[arg(long, value_name = "P", value_parser = below_1, allow_negative_numbers = true, help_heading = "Network")]
@@ -133,8 +134,6 @@ pub(crate) struct TrainArgs {
     pub(crate) quiet: bool,
 }
 
-const ACTIVATIONS: &[&str] = &["identity", "relu", "tanh", "silu", "gelu", "sigmoid"];
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum TaskArg {
     /// Classes if the target is text, or has integers only and at most 10 different ones
@@ -146,24 +145,49 @@ pub(crate) enum TaskArg {
     Classification,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+/// One network by a method, or several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum MethodArg {
-    /// One value for each weight: no uncertainty about the weights
-    Deterministic,
-    /// Dropout that stays on in prediction
-    #[default]
-    McDropout,
-    /// A normal posterior over each weight
-    MeanField,
-    /// Several networks, trained apart; see --members and --of
+    One(Method),
     Ensemble,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum MemberArg {
-    Deterministic,
-    McDropout,
-    MeanField,
+impl Default for MethodArg {
+    fn default() -> Self {
+        Self::One(Method::default())
+    }
+}
+
+impl ValueEnum for MethodArg {
+    fn value_variants<'a>() -> &'a [Self] {
+        const ALL: [MethodArg; Method::ALL.len() + 1] = {
+            let mut all = [MethodArg::Ensemble; Method::ALL.len() + 1];
+            let mut i = 0;
+            while i < Method::ALL.len() {
+                all[i] = MethodArg::One(Method::ALL[i]);
+                i += 1;
+            }
+            all
+        };
+        &ALL
+    }
+
+    fn to_possible_value(&self) -> Option<PossibleValue> {
+        Some(match self {
+            Self::One(method) => PossibleValue::new(method.name()).help(method.about()),
+            Self::Ensemble => {
+                PossibleValue::new("ensemble").help("Several networks, trained apart; see --members and --of")
+            }
+        })
+    }
+}
+
+/// Whether a method has what a flag sets.
+type Has = fn(Method) -> bool;
+
+/// A method of the networks of an ensemble.
+fn member_method() -> impl TypedValueParser<Value = Method> {
+    one_of(Method::ALL.map(Method::name), Method::from_name)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -351,13 +375,9 @@ impl TrainArgs {
 
     /// The method of a network, alone or in an ensemble.
     fn member_method(&self) -> Method {
-        match (self.method, self.of) {
-            (MethodArg::Deterministic, _) => Method::Deterministic,
-            (MethodArg::McDropout, _) => Method::McDropout,
-            (MethodArg::MeanField, _) => Method::MeanField,
-            (MethodArg::Ensemble, None | Some(MemberArg::Deterministic)) => Method::Deterministic,
-            (MethodArg::Ensemble, Some(MemberArg::McDropout)) => Method::McDropout,
-            (MethodArg::Ensemble, Some(MemberArg::MeanField)) => Method::MeanField,
+        match self.method {
+            MethodArg::One(method) => method,
+            MethodArg::Ensemble => self.of.unwrap_or(Method::Deterministic),
         }
     }
 
@@ -370,16 +390,16 @@ impl TrainArgs {
             }
         }
         let method = self.member_method();
-        let fits: [(&str, bool, &[Method]); 4] = [
-            ("--drop-prob", self.drop_prob.is_some(), &[Method::McDropout]),
-            ("--length-scale", self.length_scale.is_some(), &[Method::Deterministic, Method::McDropout]),
-            ("--prior", self.prior.is_some(), &[Method::MeanField]),
-            ("--estimator", self.estimator.is_some(), &[Method::MeanField]),
+        let fits: [(&str, bool, Has); 4] = [
+            ("--drop-prob", self.drop_prob.is_some(), Method::has_drop_prob),
+            ("--length-scale", self.length_scale.is_some(), Method::has_length_scale),
+            ("--prior", self.prior.is_some(), Method::has_prior),
+            ("--estimator", self.estimator.is_some(), Method::is_variational),
         ];
-        for (flag, given, methods) in fits {
-            if given && !methods.contains(&method) {
-                let names = methods.iter().map(|m| m.name()).collect::<Vec<_>>().join(" and ");
-                let got = method.name();
+        for (flag, given, has) in fits {
+            if given && !has(method) {
+                let names: Vec<_> = Method::ALL.into_iter().filter(|m| has(*m)).map(Method::name).collect();
+                let (names, got) = (names.join(" and "), method.name());
                 return Err(Usage::error(format!("{flag}: is of method {names}, but the method is {got}")));
             }
         }
@@ -423,11 +443,6 @@ impl TrainArgs {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_activation_can_be_named() {
-        assert_eq!(Activation::ALL.map(Activation::name), ACTIVATIONS);
-    }
 
     #[test]
     fn specs_are_parsed_or_say_what_they_want() {

@@ -65,13 +65,22 @@ impl VariationalDense {
     /// # Errors
     /// [`Error::Argument`] for a width of 0 or a prior whose scale is not finite and > 0.
     pub fn new(in_dim: usize, out_dim: usize, prior: Prior) -> Result<Self, Error> {
-        let map = DenseMap::new(Self::KIND, in_dim, out_dim)?;
-        let family = MeanField::new(Self::KIND, prior, 0.1 / (in_dim as f64).sqrt())?;
-        Ok(Self::of(map, family))
+        Self::mean_field(DenseMap::new(Self::KIND, in_dim, out_dim)?, prior)
     }
 }
 
 impl<M: LinearMap> Variational<M, MeanField> {
+    /// Mean-field normal posteriors over the weights of a map, initialized around He weights with a standard
+    /// deviation of `0.1/√fan_in`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a prior whose scale is not finite and > 0.
+    pub fn mean_field(map: M, prior: Prior) -> Result<Self, Error> {
+        let kind = kind_of::<M, MeanField>();
+        let family = MeanField::new(&kind, prior, 0.1 / (map.fan_in() as f64).sqrt())?;
+        Ok(Self::of(map, family))
+    }
+
     /// The same with another initial standard deviation of the posterior.
     ///
     /// # Errors
@@ -86,7 +95,7 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
     /// A family of posteriors on a map, with biases. The layer's kind is made of the names of both: `variational-dense`.
     #[must_use]
     pub fn of(map: M, family: F) -> Self {
-        Self { kind: format!("{}-{}", F::KIND, M::KIND), map, family, bias: true }
+        Self { kind: kind_of::<M, F>(), map, family, bias: true }
     }
 
     /// The same without biases: `y = W(x)`.
@@ -108,7 +117,7 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
     }
 
     pub(crate) fn build(config: &[u8]) -> Result<Box<dyn Layer>, Error> {
-        let kind = format!("{}-{}", F::KIND, M::KIND);
+        let kind = kind_of::<M, F>();
         let v: V1<M::Config, F::Config> = codec::decode("variational layer", config)?;
         let layer = Self::of(M::from_config(&kind, v.map)?, F::from_config(&kind, v.family)?);
         Ok(Box::new(Self { bias: v.bias, ..layer }))
@@ -161,6 +170,11 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
             None => Ok(()),
         }
     }
+}
+
+/// The kind of a layer: `variational-dense`.
+fn kind_of<M: LinearMap, F: Family>() -> String {
+    format!("{}-{}", F::KIND, M::KIND)
 }
 
 /// A layer's parameters: `bias_mu` holds plain biases, and `bias_raw` nothing, where the family draws none.

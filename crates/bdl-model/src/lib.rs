@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
+mod architecture;
 mod chunk;
 mod encode;
 mod error;
@@ -25,11 +26,12 @@ mod table;
 mod target;
 mod train;
 
+pub use crate::architecture::{Architecture, Noise, Outputs};
 pub use crate::chunk::{Chunk, Row};
 pub use crate::encode::Encoder;
 pub use crate::error::{Error, Place};
 pub use crate::evaluate::Evaluation;
-pub use crate::method::{Architecture, Method, Noise, Outputs};
+pub use crate::method::Method;
 pub use crate::model::{LayerSummary, Model};
 pub use crate::predict::{
     ClassPrediction, ModelPredictor, Prediction, Predictions, RealPrediction, RowScratch, Telling,

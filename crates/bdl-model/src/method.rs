@@ -1,9 +1,4 @@
-//! From a method and a few settings to a network with its likelihood.
-
-use bdl_infer::{Bnn, Categorical, Gaussian, Heteroscedastic, Likelihood, NoiseSd};
-use bdl_layers::{Activation, ActivationLayer, Dense, Dropout, Layer, Plan, Prior, VariationalDense};
-
-use crate::Error;
+//! The methods: how the weights of a network are treated.
 
 /// How the weights are treated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -32,157 +27,43 @@ impl Method {
         }
     }
 
+    /// What it is, in a line for a list of methods.
+    #[must_use]
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Deterministic => "One value for each weight: no uncertainty about the weights",
+            Self::McDropout => "Dropout that stays on in prediction",
+            Self::MeanField => "A normal posterior over each weight",
+        }
+    }
+
     /// The method of a name.
     #[must_use]
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|m| m.name() == name)
     }
-}
 
-/// What stands between the network's output and the target.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Noise {
-    /// Gaussian with one learned standard deviation for all rows.
-    Learned,
-    /// Gaussian with a known standard deviation, in the target's own units.
-    Fixed(f64),
-    /// Gaussian with a standard deviation that the network puts out for each row.
-    Heteroscedastic,
-}
-
-/// What the network is to predict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outputs {
-    /// A number.
-    Real,
-    /// One of so many classes.
-    Classes(usize),
-}
-
-/// The settings of a network.
-///
-/// | name | default | range | meaning |
-/// |---|---|---|---|
-/// | `method` | mc-dropout | | how the weights are treated |
-/// | `noise` | learned | | the likelihood of a real target |
-/// | `hidden` | 50 | each ≥ 1 | widths of the hidden layers |
-/// | `activation` | relu | | behind each hidden layer |
-/// | `drop_prob` | 0.02 | `[0, 1)` | of inputs and hidden units, mc-dropout only |
-/// | `length_scale` | 1 | > 0 | weights of deterministic and mc-dropout have prior N(0, 1/length_scale²) |
-/// | `prior` | N(0, 1/in_dim) | > 0 | of the weights of mean-field |
-#[derive(Clone, Debug, PartialEq)]
-pub struct Architecture {
-    /// How the weights are treated.
-    pub method: Method,
-    /// The likelihood of a real target.
-    pub noise: Noise,
-    /// Widths of the hidden layers.
-    pub hidden: Vec<usize>,
-    /// Activation behind each hidden layer.
-    pub activation: Activation,
-    /// Probability that a unit is dropped.
-    pub drop_prob: f64,
-    /// Length scale of the prior of deterministic and mc-dropout weights.
-    pub length_scale: f64,
-    /// Prior of mean-field weights.
-    pub prior: Prior,
-}
-
-impl Default for Architecture {
-    fn default() -> Self {
-        Self {
-            method: Method::default(),
-            noise: Noise::Learned,
-            hidden: vec![50],
-            activation: Activation::Relu,
-            drop_prob: 0.02,
-            length_scale: 1.0,
-            prior: Prior::FanIn(1.0),
-        }
-    }
-}
-
-/// Initial standard deviation of a learned noise, in standard deviations of the target.
-const INIT_NOISE: f64 = 0.5;
-
-impl Architecture {
-    /// The network for `in_dim` inputs. `target_sd` is the standard deviation by which a real target was
-    /// divided.
-    ///
-    /// # Errors
-    /// For a setting outside its range, named.
-    pub fn build(&self, in_dim: usize, outputs: Outputs, target_sd: f64) -> Result<Bnn, Error> {
-        let likelihood = self.likelihood(outputs, target_sd)?;
-        let mut layers: Vec<Box<dyn Layer>> = Vec::new();
-        let mut width = in_dim;
-        for &hidden in &self.hidden {
-            self.push_dense(&mut layers, width, hidden)?;
-            layers.push(Box::new(ActivationLayer::new(self.activation, hidden)?));
-            width = hidden;
-        }
-        self.push_dense(&mut layers, width, likelihood.outputs())?;
-        check_size(in_dim, &self.hidden, likelihood.outputs())?;
-        Ok(Bnn::new(Plan::new(layers)?, likelihood)?)
+    /// Whether it drops inputs and hidden units with a given probability.
+    #[must_use]
+    pub fn has_drop_prob(self) -> bool {
+        self == Self::McDropout
     }
 
-    fn push_dense(
-        &self,
-        layers: &mut Vec<Box<dyn Layer>>,
-        in_dim: usize,
-        out_dim: usize,
-    ) -> Result<(), Error> {
-        if self.method == Method::McDropout {
-            layers.push(Box::new(Dropout::new(in_dim, self.drop_prob)?));
-        }
-        layers.push(match self.method {
-            Method::MeanField => Box::new(VariationalDense::new(in_dim, out_dim, self.prior)?),
-            _ => Box::new(Dense::new(in_dim, out_dim)?.with_length_scale(self.length_scale)?),
-        });
-        Ok(())
+    /// Whether its weights are points under a prior N(0, 1/length_scale²).
+    #[must_use]
+    pub fn has_length_scale(self) -> bool {
+        matches!(self, Self::Deterministic | Self::McDropout)
     }
 
-    fn likelihood(&self, outputs: Outputs, target_sd: f64) -> Result<Box<dyn Likelihood>, Error> {
-        Ok(match (outputs, self.noise) {
-            (Outputs::Classes(classes), _) => Box::new(Categorical::new(classes)?),
-            (Outputs::Real, Noise::Learned) => {
-                Box::new(Gaussian::new(NoiseSd::Learned { init: INIT_NOISE })?)
-            }
-            (Outputs::Real, Noise::Fixed(sd)) => {
-                Box::new(Gaussian::new(NoiseSd::Fixed(check_noise(sd, target_sd)?))?)
-            }
-            (Outputs::Real, Noise::Heteroscedastic) => Box::new(Heteroscedastic::new()),
-        })
+    /// Whether its weights have a prior of the user's choice.
+    #[must_use]
+    pub fn has_prior(self) -> bool {
+        self == Self::MeanField
     }
-}
 
-/// The noise in standard deviations of the target; far beyond 1 its square is no number to work with.
-fn check_noise(sd: f64, target_sd: f64) -> Result<f64, Error> {
-    let refuse = |expected, got| Err(Error::Argument { what: "--noise", expected, got });
-    match sd / target_sd {
-        _ if !(sd.is_finite() && sd > 0.0) => refuse("finite and > 0", sd.to_string()),
-        relative if (1e-12..=1e12).contains(&relative) => Ok(relative),
-        _ => refuse(
-            "within a factor of 1e12 of the target's standard deviation",
-            format!("{sd:e} where that is {target_sd:e}"),
-        ),
-    }
-}
-
-/// The most weights of a network: training takes about 30 bytes for each, mean-field twice that.
-const MAX_WEIGHTS: usize = 100_000_000;
-
-/// Refuses a network that memory cannot hold, before it is asked for.
-fn check_size(in_dim: usize, hidden: &[usize], outputs: usize) -> Result<(), Error> {
-    let widths = std::iter::once(in_dim).chain(hidden.iter().copied()).chain([outputs]);
-    let widths: Vec<usize> = widths.collect();
-    let layer = |pair: &[usize]| pair[0].saturating_add(1).saturating_mul(pair[1]);
-    match widths.windows(2).map(layer).fold(0, usize::saturating_add) {
-        0..=MAX_WEIGHTS => Ok(()),
-        got => Err(Error::Argument {
-            what: "--hidden",
-            expected: "widths that make at most 100000000 weights",
-            got: format!("{got}, with {in_dim} inputs"),
-        }),
+    /// Whether its weights have posteriors with standard deviations, from which an estimator draws.
+    #[must_use]
+    pub fn is_variational(self) -> bool {
+        self == Self::MeanField
     }
 }

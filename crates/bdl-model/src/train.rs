@@ -6,9 +6,10 @@ use bdl_dist::{Noise, Purpose};
 use bdl_infer::{Bnn, Data, FitConfig, FitSummary, Progress, Schedule, TrainingRecord, fit};
 use bdl_tensor::{Mat, Pool};
 
+use crate::architecture::{Architecture, Outputs};
 use crate::encode::Encoder;
 use crate::evaluate::Truth;
-use crate::method::{Architecture, Method, Outputs};
+use crate::method::Method;
 use crate::model::Model;
 use crate::schema::{ColumnMap, Schema, TargetKind};
 use crate::select::{SelectOptions, Selection};
@@ -89,11 +90,11 @@ impl TrainConfig {
         (50_000 / steps).clamp(20, most)
     }
 
-    /// Epochs over which the KL weight had better rise: half of all for mean-field, which otherwise prunes
-    /// units before they have learned anything; none for the others.
+    /// Epochs over which the KL weight had better rise: half of all for posteriors over weights, which otherwise
+    /// prune units before they have learned anything; none for the others.
     #[must_use]
     pub fn recommended_kl_warmup(&self) -> usize {
-        if self.architecture.method == Method::MeanField { self.fit.epochs / 2 } else { 0 }
+        if self.architecture.method.is_variational() { self.fit.epochs / 2 } else { 0 }
     }
 
     fn check(&self) -> Result<(), Error> {
