@@ -255,11 +255,10 @@ impl Kept {
     }
 }
 
-/// The parameters that weight decay may act on: not raw scales, not hyper-parameters, and not the means of a
-/// posterior, which have a prior.
-fn decayed(bnn: &Bnn) -> Vec<Range<usize>> {
-    let plain = bnn.entries().iter().filter(|e| e.block.role == Role::Plain);
-    plain.map(|e| e.range.clone()).collect()
+/// Where the parameters of a role are. Weight decay acts on plain ones: not on raw scales, not on hyper-parameters, and not on
+/// the means of a posterior, which have a prior.
+fn ranges_of(bnn: &Bnn, role: Role) -> Vec<Range<usize>> {
+    bnn.entries().iter().filter(|e| e.block.role == role).map(|e| e.range.clone()).collect()
 }
 
 /// Rows of a batch times parameters from which a step is worth several threads.
@@ -290,7 +289,9 @@ impl<'a> Run<'a> {
             train,
             config,
             pool,
-            optimizer: OptimizerState::new(config.optimizer, bnn.n_params())?.decay_only(decayed(bnn))?,
+            optimizer: OptimizerState::new(config.optimizer, bnn.n_params())?
+                .decay_only(ranges_of(bnn, Role::Plain))?
+                .remember(ranges_of(bnn, Role::Buffer))?,
             noise: Noise::in_lane(config.seed, Purpose::Train, config.lane),
             shuffle: Noise::in_lane(config.seed, Purpose::Shuffle, config.lane),
             epoch: 0,

@@ -133,6 +133,8 @@ pub struct OptimizerState {
     v: Vec<f32>,
     steps: u64,
     decayed: Vec<Range<usize>>,
+    /// In order, apart from each other.
+    buffers: Vec<Range<usize>>,
 }
 
 impl OptimizerState {
@@ -143,7 +145,14 @@ impl OptimizerState {
     pub fn new(optimizer: Optimizer, len: usize) -> Result<Self, Error> {
         optimizer.check()?;
         let second = if matches!(optimizer, Optimizer::Sgd { .. }) { 0 } else { len };
-        Ok(Self { optimizer, m: vec![0.0; len], v: vec![0.0; second], steps: 0, decayed: vec![0..len; 1] })
+        Ok(Self {
+            optimizer,
+            m: vec![0.0; len],
+            v: vec![0.0; second],
+            steps: 0,
+            decayed: vec![0..len; 1],
+            buffers: Vec::new(),
+        })
     }
 
     /// Restricts weight decay to some ranges of the parameter vector.
@@ -153,11 +162,30 @@ impl OptimizerState {
     /// # Errors
     /// [`Error::Argument`] if a range reaches beyond the parameters.
     pub fn decay_only(mut self, ranges: Vec<Range<usize>>) -> Result<Self, Error> {
-        if let Some(r) = ranges.iter().find(|r| r.start > r.end || r.end > self.m.len()) {
-            return Err(Error::argument("adamw: decayed range", "within the parameters", format!("{r:?}")));
-        }
+        self.check_ranges("adamw: decayed range", &ranges)?;
         self.decayed = ranges;
         Ok(self)
+    }
+
+    /// Ranges of the parameter vector, in order, that are not optimized but remembered
+    /// ([`Role::Buffer`](bdl_layers::Role::Buffer)): their gradient is subtracted as it stands, whatever the learning rate.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] if a range reaches beyond the parameters, or begins before the one in front ends.
+    pub fn remember(mut self, ranges: Vec<Range<usize>>) -> Result<Self, Error> {
+        self.check_ranges("optimizer: buffer", &ranges)?;
+        if let Some(pair) = ranges.windows(2).find(|pair| pair[1].start < pair[0].end) {
+            return Err(Error::argument("optimizer: buffers", "in order", format!("{pair:?}")));
+        }
+        self.buffers = ranges;
+        Ok(self)
+    }
+
+    fn check_ranges(&self, what: &'static str, ranges: &[Range<usize>]) -> Result<(), Error> {
+        match ranges.iter().find(|r| r.start > r.end || r.end > self.m.len()) {
+            Some(r) => Err(Error::argument(what, "within the parameters", format!("{r:?}"))),
+            None => Ok(()),
+        }
     }
 
     /// The optimizer and its settings.
@@ -212,7 +240,7 @@ impl OptimizerState {
                 Kind::Adam(adam_step(beta1, beta2, floor, lr, self.steps))
             }
         };
-        let rule = Rule { kind, keep, decayed: &self.decayed };
+        let rule = Rule { kind, keep, decayed: &self.decayed, buffers: &self.buffers };
         Ok((rule, Moments { m: &mut self.m, v: &mut self.v }))
     }
 }
@@ -223,6 +251,7 @@ pub(crate) struct Rule<'a> {
     /// What weight decay leaves of a parameter.
     keep: Option<f32>,
     decayed: &'a [Range<usize>],
+    buffers: &'a [Range<usize>],
 }
 
 enum Kind {
@@ -238,16 +267,30 @@ pub(crate) struct Moments<'a> {
 
 impl Rule<'_> {
     /// Moves the parameters from index `at` on.
-    pub(crate) fn apply(&self, at: usize, params: &mut [f32], grads: &[f32], moments: Moments<'_>) {
+    pub(crate) fn apply(&self, at: usize, params: &mut [f32], grads: &[f32], mut moments: Moments<'_>) {
         if let Some(keep) = self.keep {
             let end = at + params.len();
             let inside = |i: usize| i.clamp(at, end) - at;
             let decayed = self.decayed.iter().map(|r| inside(r.start)..inside(r.end));
             decayed.for_each(|r| kernels::scale(keep, &mut params[r]));
         }
+        let (end, mut from) = (at + params.len(), at);
+        for buffer in self.buffers.iter().filter(|b| b.start < end && b.end > at) {
+            let buffer = buffer.start.max(at)..buffer.end.min(end);
+            self.follow(from - at..buffer.start - at, params, grads, &mut moments);
+            let buffer_at = buffer.start - at..buffer.end - at;
+            kernels::axpy(-1.0, &grads[buffer_at.clone()], &mut params[buffer_at]);
+            from = buffer.end;
+        }
+        self.follow(from - at..end - at, params, grads, &mut moments);
+    }
+
+    /// Moves a run in which there is no buffer.
+    fn follow(&self, run: Range<usize>, params: &mut [f32], grads: &[f32], moments: &mut Moments<'_>) {
+        let (params, grads, m) = (&mut params[run.clone()], &grads[run.clone()], &mut moments.m[run.clone()]);
         match &self.kind {
-            Kind::Sgd { momentum, lr } => sgd(*momentum, *lr, params, grads, moments.m),
-            Kind::Adam(step) => kernels::adam(step, params, grads, moments.m, moments.v),
+            Kind::Sgd { momentum, lr } => sgd(*momentum, *lr, params, grads, m),
+            Kind::Adam(step) => kernels::adam(step, params, grads, m, &mut moments.v[run]),
         }
     }
 }
@@ -333,6 +376,26 @@ mod tests {
         }
         assert_eq!(w, [0.995_f32 * 0.995, 1.0, 0.995_f32 * 0.995]);
         assert!(OptimizerState::new(Optimizer::adam_w(), 3).unwrap().decay_only(vec![2..4; 1]).is_err());
+    }
+
+    #[test]
+    fn buffers_take_their_gradient_as_it_stands_and_leave_the_others_alone() {
+        for optimizer in [Optimizer::sgd(), Optimizer::adam(), Optimizer::adam_w()] {
+            let state = OptimizerState::new(optimizer, 7).unwrap();
+            let mut all = state.clone().decay_only(vec![0..7; 1]).unwrap();
+            let mut some = state.decay_only(vec![0..7; 1]).unwrap().remember(vec![0..1, 2..4, 6..7]).unwrap();
+            let (mut w, mut v) = ([1.0; 7], [1.0; 7]);
+            let grads = [0.25, 0.5, -0.5, 0.125, 1.0, 2.0, 0.75];
+            all.step(&mut w, &grads, 0.0).unwrap();
+            some.step(&mut v, &grads, 0.0).unwrap();
+            assert_eq!(v, [0.75, 1.0, 1.5, 0.875, 1.0, 1.0, 0.25], "{optimizer:?}");
+            all.step(&mut w, &grads, 0.1).unwrap();
+            some.step(&mut v, &grads, 0.1).unwrap();
+            assert_eq!([w[1], w[4], w[5]], [v[1], v[4], v[5]], "{optimizer:?}");
+        }
+        let state = OptimizerState::new(Optimizer::adam(), 4).unwrap();
+        assert!(state.clone().remember(vec![2..5; 1]).is_err());
+        assert!(state.remember(vec![1..3, 2..4]).is_err());
     }
 
     #[test]

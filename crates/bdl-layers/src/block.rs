@@ -14,6 +14,8 @@ pub enum Role {
     RawScale,
     /// A learned hyper-parameter: the noise of a likelihood, the scale of a prior.
     Hyper,
+    /// What a layer remembers and no optimizer learns, such as running moments: what `backward` adds to the gradient is subtracted as it stands.
+    Buffer,
 }
 
 /// A block as its owner declares it: name, shape and role.

@@ -55,6 +55,17 @@ pub trait Layer: Debug + Send + Sync {
         false
     }
 
+    /// Whether in this pass a row's output depends on the rows beside it, as under batch normalization in training.
+    fn couples_rows(&self, pass: &Pass<'_>) -> bool {
+        let _ = pass;
+        false
+    }
+
+    /// How many places the layer takes up in the addresses of noise: one, or as many as the layers it holds.
+    fn places(&self) -> usize {
+        1
+    }
+
     /// What the layer is, for a plan that can do it together with its neighbours.
     ///
     /// `params` are all of the layer's parameters. A layer that answers anything but [`Form::Opaque`] may find that nobody calls its `forward` in

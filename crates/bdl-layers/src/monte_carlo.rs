@@ -264,7 +264,7 @@ impl<'a> MonteCarlo<'a> {
         crate::Context {
             prepared,
             shared,
-            ..self.plan.layers[index].context(index, pass, self.params, floats, words)
+            ..self.plan.layers[index].context(pass, self.params, floats, words)
         }
     }
 }

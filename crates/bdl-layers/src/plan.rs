@@ -1,12 +1,16 @@
 //! The plan: a checked list of layers, the directory of their parameters, and evaluation.
 
-use bdl_dist::Noise;
+mod walk;
+
+use bdl_dist::{Noise, NoiseRng};
 use bdl_tensor::{Mat, MatMut, kernels};
 
-use crate::layer::{Backward, Context, KlAt, Layer, LayerReport};
+use crate::layer::{Context, KlAt, Layer, LayerReport};
 use crate::pass::MAX_LAYERS;
 use crate::workspace::Workspace;
 use crate::{BlockEntry, Error, KlTerm, Pass, place};
+use walk::LayerBackward;
+pub(crate) use walk::{Back, TapeMut};
 
 /// An immutable network without parameters: layers in order, and where their parameters lie.
 ///
@@ -42,33 +46,23 @@ pub(crate) struct Placed {
     pub(crate) layer: Box<dyn Layer>,
     pub(crate) start: usize,
     pub(crate) end: usize,
+    /// Where in the addresses of noise it stands: its index, as long as nobody in front takes more than one place.
+    pub(crate) place: usize,
     /// Index of the layer that masks this one's inputs.
     masked_by: Option<usize>,
 }
 
-/// [`Layer::backward`] or [`Layer::write_backward`].
-type LayerBackward = dyn Fn(&dyn Layer, &mut Context<'_>, &mut [f32], Backward<'_>) -> Result<(), Error>;
-
 impl Placed {
     pub(crate) fn context<'a>(
         &self,
-        index: usize,
         pass: &'a Pass<'a>,
         params: &'a [f32],
         floats: &'a mut [f32],
         words: &'a mut [u64],
     ) -> Context<'a> {
         let (prepared, shared) = (&[][..], &[][..]);
-        Context { pass, params: &params[self.start..self.end], floats, words, prepared, shared, layer: index }
-    }
-
-    /// The layer's input in training: x for the first, else the output in front, which ends the tape `before`.
-    fn input<'a>(&self, index: usize, x: Mat<'a>, before: &'a [f32]) -> Result<Mat<'a>, Error> {
-        if index == 0 {
-            return Ok(x);
-        }
-        let (rows, width) = (x.rows(), self.layer.in_dim());
-        Ok(Mat::new(&before[before.len() - rows * width..], rows, width)?)
+        let params = &params[self.start..self.end];
+        Context { pass, params, floats, words, prepared, shared, layer: self.place }
     }
 }
 
@@ -78,8 +72,9 @@ impl Plan {
     /// # Errors
     /// [`Error::NoLayers`], [`Error::TooManyLayers`], [`Error::Chain`].
     pub fn new(layers: Vec<Box<dyn Layer>>) -> Result<Self, Error> {
-        if layers.len() > MAX_LAYERS {
-            return Err(Error::TooManyLayers { got: layers.len() });
+        let places = layers.iter().map(|l| l.places()).sum();
+        if places > MAX_LAYERS {
+            return Err(Error::TooManyLayers { got: places });
         }
         let mut plan = Self { layers: Vec::with_capacity(layers.len()), entries: Vec::new(), n_params: 0 };
         for (index, layer) in layers.into_iter().enumerate() {
@@ -99,7 +94,8 @@ impl Plan {
         self.entries.extend(place(&name, layer.blocks(), start));
         let end = self.entries.last().map_or(start, |e| e.range.end).max(start);
         self.n_params = end;
-        self.layers.push(Placed { name, layer, start, end, masked_by });
+        let place = front.map_or(0, |f| f.place + f.layer.places());
+        self.layers.push(Placed { name, layer, start, end, place, masked_by });
         Ok(())
     }
 
@@ -148,6 +144,11 @@ impl Plan {
         params
     }
 
+    /// Initial parameters, all from one generator.
+    pub(crate) fn init_with(&self, params: &mut [f32], rng: &mut NoiseRng) {
+        self.layers.iter().for_each(|l| l.layer.init(&mut params[l.start..l.end], rng));
+    }
+
     /// Output `[rows, out_dim]` of one pass over x `[rows, in_dim]`.
     ///
     /// Allocates only if the workspace has not yet seen a pass as large.
@@ -183,7 +184,7 @@ impl Plan {
         for (index, l) in self.layers[..count].iter().enumerate() {
             let scratch = l.layer.scratch(x.rows(), pass);
             let (floats, words) = (&mut floats[..scratch.floats], &mut words[..scratch.words]);
-            let mut ctx = l.context(index, pass, params, floats, words);
+            let mut ctx = l.context(pass, params, floats, words);
             let (rows, width) = (x.rows(), l.layer.in_dim());
             let input = if index == 0 { x } else { Mat::new(&front[..rows * width], rows, width)? };
             if index + 1 == count {
@@ -210,21 +211,9 @@ impl Plan {
         self.check_forward(params, x)?;
         ws.fit_for_training(self, x.rows(), pass);
         let rows = x.rows();
-        let (mut act, mut float, mut word) = (0, 0, 0);
-        for (index, l) in self.layers.iter().enumerate() {
-            let scratch = l.layer.scratch(rows, pass);
-            let floats = &mut ws.floats[float..float + scratch.floats];
-            let words = &mut ws.words[word..word + scratch.words];
-            let mut ctx = l.context(index, pass, params, floats, words);
-            let width = l.layer.out_dim();
-            let (before, after) = ws.acts.split_at_mut(act);
-            let input = l.input(index, x, before)?;
-            l.layer.forward(&mut ctx, input, &mut MatMut::new(&mut after[..rows * width], rows, width)?)?;
-            act += rows * width;
-            float += scratch.floats;
-            word += scratch.words;
-        }
-        ws.set_output(act - rows * self.out_dim(), rows, self.out_dim());
+        let Workspace { acts, floats, words, .. } = ws;
+        let end = self.walk(0, params, x, pass, TapeMut { acts, floats, words, prepared: &[] })?;
+        ws.set_output(end - rows * self.out_dim(), rows, self.out_dim());
         Ok(())
     }
 
@@ -242,7 +231,7 @@ impl Plan {
         ws: &mut Workspace,
         grads: &mut [f32],
     ) -> Result<(), Error> {
-        self.walk_back(params, x, pass, ws, grads, &|layer, ctx, grads, io| layer.backward(ctx, grads, io))
+        self.follow_back(params, x, pass, ws, grads, &|layer, ctx, grads, io| layer.backward(ctx, grads, io))
     }
 
     /// As [`backward`](Plan::backward), but *writes* `grads`, whatever they held.
@@ -257,12 +246,12 @@ impl Plan {
         ws: &mut Workspace,
         grads: &mut [f32],
     ) -> Result<(), Error> {
-        self.walk_back(params, x, pass, ws, grads, &|layer, ctx, grads, io| {
+        self.follow_back(params, x, pass, ws, grads, &|layer, ctx, grads, io| {
             layer.write_backward(ctx, grads, io)
         })
     }
 
-    fn walk_back(
+    fn follow_back(
         &self,
         params: &[f32],
         x: Mat<'_>,
@@ -275,33 +264,11 @@ impl Plan {
         check_len("backward grads", self.n_params, grads.len())?;
         let rows = x.rows();
         check_shape("backward pass", [ws.output().rows(), ws.output().cols()], [rows, self.out_dim()])?;
-        let (mut act, mut float, mut word) = ws.tape_to_follow(self, rows, pass)?;
+        ws.tape_to_follow(self, rows, pass)?;
         let Workspace { acts, floats, words, d_out, other, .. } = ws;
-        let (mut dy, mut dx) = (d_out, other);
-        for (index, l) in self.layers.iter().enumerate().rev() {
-            let scratch = l.layer.scratch(rows, pass);
-            let (width_in, width) = (l.layer.in_dim(), l.layer.out_dim());
-            act -= rows * width;
-            float -= scratch.floats;
-            word -= scratch.words;
-            let floats = &mut floats[float..float + scratch.floats];
-            let words = &mut words[word..word + scratch.words];
-            let mut ctx = l.context(index, pass, params, floats, words);
-            let (before, after) = acts.split_at(act);
-            // Whoever stands in front has something to learn only if there are parameters there.
-            let wanted = l.start > 0;
-            let io = Backward {
-                x: l.input(index, x, before)?,
-                y: Mat::new(&after[..rows * width], rows, width)?,
-                dy: Mat::new(&dy[..rows * width], rows, width)?,
-                dx: wanted.then(|| MatMut::new(&mut dx[..rows * width_in], rows, width_in)).transpose()?,
-            };
-            backward(&*l.layer, &mut ctx, &mut grads[l.start..l.end], io)?;
-            if !wanted {
-                return Ok(());
-            }
-            std::mem::swap(&mut dy, &mut dx);
-        }
+        let tape = TapeMut { acts, floats, words, prepared: &[] };
+        let back = Back { buffers: [d_out, other], wants_dx: false, backward };
+        self.walk_back(0, params, x, pass, tape, back, grads)?;
         Ok(())
     }
 
@@ -311,7 +278,12 @@ impl Plan {
     /// [`Error::Length`] for a parameter vector of the wrong length.
     pub fn kl(&self, params: &[f32]) -> Result<f64, Error> {
         check_len("kl params", self.n_params, params.len())?;
-        Ok(self.layers.iter().map(|l| l.layer.kl(&self.kl_at(l, params))).sum())
+        Ok(self.kl_inside(&KlAt { params, input_keep_prob: 1.0 }))
+    }
+
+    /// KL of the layers, behind whatever masks the input of the first.
+    pub(crate) fn kl_inside(&self, at: &KlAt<'_>) -> f64 {
+        self.layers.iter().map(|l| l.layer.kl(&self.kl_at(l, at))).sum()
     }
 
     /// Returns [`kl`](Plan::kl) and adds `weight` times its gradient to `grads`.
@@ -321,20 +293,30 @@ impl Plan {
     pub fn kl_grad(&self, params: &[f32], weight: f32, grads: &mut [f32]) -> Result<f64, Error> {
         check_len("kl_grad params", self.n_params, params.len())?;
         check_len("kl_grad grads", self.n_params, grads.len())?;
-        let each = |l: &Placed| l.layer.kl_grad(&self.kl_at(l, params), weight, &mut grads[l.start..l.end]);
-        Ok(self.layers.iter().map(each).sum())
+        Ok(self.kl_grad_inside(&KlAt { params, input_keep_prob: 1.0 }, weight, grads))
+    }
+
+    /// [`kl_inside`](Plan::kl_inside), with its gradient added.
+    pub(crate) fn kl_grad_inside(&self, at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
+        let each = |l: &Placed| l.layer.kl_grad(&self.kl_at(l, at), weight, &mut grads[l.start..l.end]);
+        self.layers.iter().map(each).sum()
     }
 
     /// For each layer, in order, what its KL sums over which run of the parameter vector; `None` if a layer's KL
     /// has another form.
     #[must_use]
     pub fn kl_terms(&self) -> Option<Vec<Vec<KlTerm>>> {
+        self.kl_terms_behind(1.0)
+    }
+
+    /// The same behind a mask that keeps an input of the first layer with this probability.
+    pub(crate) fn kl_terms_behind(&self, input_keep_prob: f64) -> Option<Vec<Vec<KlTerm>>> {
         let placed = |l: &Placed, term: KlTerm| KlTerm {
             range: l.start + term.range.start..l.start + term.range.end,
             ..term
         };
         let of_layer = |l: &Placed| {
-            let terms = l.layer.kl_terms(self.input_keep_prob(l))?;
+            let terms = l.layer.kl_terms(self.input_keep_prob(l, input_keep_prob))?;
             Some(terms.into_iter().map(|term| placed(l, term)).collect())
         };
         self.layers.iter().map(of_layer).collect()
@@ -346,7 +328,8 @@ impl Plan {
     /// [`Error::Length`] for a parameter vector of the wrong length.
     pub fn report(&self, params: &[f32]) -> Result<Vec<LayerReport>, Error> {
         check_len("report params", self.n_params, params.len())?;
-        Ok(self.layers.iter().map(|l| l.layer.report(&self.kl_at(l, params))).collect())
+        let at = KlAt { params, input_keep_prob: 1.0 };
+        Ok(self.layers.iter().map(|l| l.layer.report(&self.kl_at(l, &at))).collect())
     }
 
     /// Name of the first layer that makes a non-finite value out of finite ones in this pass, for the
@@ -373,12 +356,18 @@ impl Plan {
         Ok(None)
     }
 
-    fn kl_at<'a>(&self, l: &Placed, params: &'a [f32]) -> KlAt<'a> {
-        KlAt { params: &params[l.start..l.end], input_keep_prob: self.input_keep_prob(l) }
+    fn kl_at<'a>(&self, l: &Placed, at: &KlAt<'a>) -> KlAt<'a> {
+        let input_keep_prob = self.input_keep_prob(l, at.input_keep_prob);
+        KlAt { params: &at.params[l.start..l.end], input_keep_prob }
     }
 
-    fn input_keep_prob(&self, l: &Placed) -> f64 {
-        l.masked_by.and_then(|m| self.layers[m].layer.keep_prob()).unwrap_or(1.0)
+    /// The probability that an input of the layer is kept, if those of the network are with probability `outside`.
+    fn input_keep_prob(&self, l: &Placed, outside: f64) -> f64 {
+        match l.masked_by {
+            Some(mask) => self.layers[mask].layer.keep_prob().unwrap_or(1.0),
+            None if l.place == 0 => outside,
+            None => 1.0,
+        }
     }
 
     pub(crate) fn check_forward(&self, params: &[f32], x: Mat<'_>) -> Result<(), Error> {

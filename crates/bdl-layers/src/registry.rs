@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use crate::{ActivationLayer, Dense, Dropout, Error, Layer, VariationalDense};
+use crate::{
+    ActivationLayer, BatchNorm, Dense, Dropout, Error, Layer, LayerNorm, Residual, VariationalDense,
+};
 
 /// Builds a layer from its configuration bytes.
 pub type LayerBuilder = fn(&[u8]) -> Result<Box<dyn Layer>, Error>;
@@ -23,10 +25,12 @@ pub struct Registry {
 impl Default for Registry {
     /// The kinds of this crate.
     fn default() -> Self {
-        let ours: [(&str, LayerBuilder); 4] = [
+        let ours: [(&str, LayerBuilder); 6] = [
             (ActivationLayer::KIND, ActivationLayer::build),
+            (BatchNorm::KIND, BatchNorm::build),
             (Dense::KIND, Dense::build),
             (Dropout::KIND, Dropout::build),
+            (LayerNorm::KIND, LayerNorm::build),
             (VariationalDense::KIND, VariationalDense::build),
         ];
         Self { kinds: ours.into_iter().map(|(kind, build)| (kind.to_owned(), build)).collect() }
@@ -39,7 +43,7 @@ impl Registry {
     /// # Errors
     /// [`Error::KindTaken`] if the name is in use.
     pub fn register(&mut self, kind: &str, build: LayerBuilder) -> Result<(), Error> {
-        if self.kinds.contains_key(kind) {
+        if self.kinds.contains_key(kind) || kind == Residual::KIND {
             return Err(Error::KindTaken { kind: kind.to_owned() });
         }
         self.kinds.insert(kind.to_owned(), build);
@@ -52,9 +56,14 @@ impl Registry {
     /// [`Error::UnknownKind`], or what the layer's own builder finds wrong.
     pub fn build(&self, kind: &str, config: &[u8]) -> Result<Box<dyn Layer>, Error> {
         match self.kinds.get(kind) {
+            // The one kind that holds others, of whatever kinds are registered.
+            None if kind == Residual::KIND => Residual::build(self, config),
             Some(build) => build(config),
             None => {
-                let known = self.kinds.keys().cloned().collect::<Vec<_>>().join(", ");
+                let mut known: Vec<&str> = self.kinds.keys().map(String::as_str).collect();
+                known.push(Residual::KIND);
+                known.sort_unstable();
+                let known = known.join(", ");
                 Err(Error::UnknownKind { what: "layer", kind: kind.to_owned(), known })
             }
         }

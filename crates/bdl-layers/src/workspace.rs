@@ -24,7 +24,7 @@ pub struct Workspace {
 }
 
 /// Ends of activations, floats and words.
-type TapeEnds = (usize, usize, usize);
+pub(crate) type TapeEnds = (usize, usize, usize);
 
 impl Workspace {
     /// An empty workspace.
@@ -86,21 +86,16 @@ impl Workspace {
         grow(&mut self.words, words);
     }
 
-    /// Where the tape of the last training pass ends, which must be one of this kind.
-    pub(crate) fn tape_to_follow(
-        &self,
-        plan: &Plan,
-        rows: usize,
-        pass: &Pass<'_>,
-    ) -> Result<TapeEnds, Error> {
+    /// Checks that the last training pass was one of this kind.
+    pub(crate) fn tape_to_follow(&self, plan: &Plan, rows: usize, pass: &Pass<'_>) -> Result<(), Error> {
         let expected = tape_ends(plan, rows, pass);
         check_len("backward activations", expected.0, self.tape.0)?;
-        check_len("backward scratch", expected.1 + expected.2, self.tape.1 + self.tape.2)?;
-        Ok(expected)
+        check_len("backward scratch", expected.1 + expected.2, self.tape.1 + self.tape.2)
     }
 }
 
-fn tape_ends(plan: &Plan, rows: usize, pass: &Pass<'_>) -> TapeEnds {
+/// Where the tape of a pass ends.
+pub(crate) fn tape_ends(plan: &Plan, rows: usize, pass: &Pass<'_>) -> TapeEnds {
     plan.layers().fold((0, 0, 0), |(acts, floats, words), (_, layer)| {
         let scratch = layer.scratch(rows, pass);
         (acts + rows * layer.out_dim(), floats + scratch.floats, words + scratch.words)

@@ -213,11 +213,9 @@ fn a_kind_of_layer_that_is_not_registered_is_named() {
         at.into_iter().for_each(|at| section.bytes[at..at + 5].copy_from_slice(b"dance"));
         file.push(section);
     }
-    assert_eq!(
-        text(&file.to_bytes().unwrap()),
-        "layer kind \"dance\" is unknown here (known: activation, dense, dropout, variational-dense); register it \
-         before loading"
-    );
+    let e = text(&file.to_bytes().unwrap());
+    assert!(e.starts_with("layer kind \"dance\" is unknown here (known: activation, "), "{e}");
+    assert!(e.contains(", variational-dense") && e.ends_with("); register it before loading"), "{e}");
 }
 
 #[test]

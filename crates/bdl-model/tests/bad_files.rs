@@ -154,11 +154,9 @@ fn an_unknown_kind_of_layer_or_likelihood_is_named() {
     #[derive(serde::Serialize)]
     struct Layer(String, Vec<u8>);
     let plan = codec::encode("plan", &(vec![Layer("fourier".into(), vec![])], 1_u64, 0_u64)).unwrap();
-    assert_eq!(
-        with_section(PLAN, |s| s.bytes = plan.clone()),
-        "layer kind \"fourier\" is unknown here (known: activation, dense, dropout, variational-dense); register it \
-         before loading"
-    );
+    let e = with_section(PLAN, |s| s.bytes = plan.clone());
+    assert!(e.starts_with("layer kind \"fourier\" is unknown here (known: activation, "), "{e}");
+    assert!(e.contains(", variational-dense") && e.ends_with("); register it before loading"), "{e}");
     let likelihood = codec::encode("likelihood", &Layer("cauchy".into(), vec![])).unwrap();
     assert_eq!(
         with_section(*b"LIKE", |s| s.bytes = likelihood.clone()),

@@ -80,11 +80,9 @@ fn kinds_of_the_users_own_load_once_they_are_registered() {
     let members = [vec![1.5]];
     let mut kinds = Kinds::default();
     let refused = |kinds: &Kinds| through_bytes(&bnn, &members, kinds).unwrap_err().to_string();
-    assert_eq!(
-        refused(&kinds),
-        "layer kind \"times\" is unknown here (known: activation, dense, dropout, variational-dense); \
-         register it before loading"
-    );
+    let e = refused(&kinds);
+    assert!(e.starts_with("layer kind \"times\" is unknown here (known: activation, "), "{e}");
+    assert!(e.contains(", variational-dense") && e.ends_with("); register it before loading"), "{e}");
     let build = |config: &[u8]| {
         let kl = f64::from_le_bytes(config.try_into().unwrap());
         Ok(Box::new(Times { kl }) as Box<dyn bdl_layers::Layer>)

@@ -3,8 +3,9 @@
 use std::ops::ControlFlow;
 
 use bdl_infer::{
-    Categorical, Data, FitConfig, Gaussian, KlWarmup, NoiseSd, Optimizer, Schedule, Targets, fit,
+    Bnn, Categorical, Data, FitConfig, Gaussian, KlWarmup, NoiseSd, Optimizer, Schedule, Targets, fit,
 };
+use bdl_layers::{BatchNorm, Dense, Layer, Plan};
 use bdl_tensor::Serial;
 
 use crate::nets::{Method, bits, bnn, init, mat, rows, run, trained};
@@ -35,6 +36,29 @@ fn patience_keeps_the_best_epochs_parameters() {
 
     let short = FitConfig { epochs: summary.kept.epoch, patience: None, ..config };
     assert_eq!(bits(&params), bits(&trained(&bnn, train, &short, &Serial)));
+}
+
+#[test]
+fn running_moments_become_those_of_the_training_rows() {
+    // All rows in each batch: the moments are the same in each step, and what is left of the first ones is 0.9^200.
+    let layers: Vec<Box<dyn Layer>> =
+        vec![Box::new(BatchNorm::new(2).unwrap()), Box::new(Dense::new(2, 1).unwrap())];
+    let bnn = Bnn::new(Plan::new(layers).unwrap(), Box::new(gaussian())).unwrap();
+    let (x, y) = rows(1, 40, 2);
+    let x: Vec<f32> = x.iter().enumerate().map(|(i, x)| 3.0 * x + (i % 2) as f32).collect();
+    let train = Data::new(mat(&x, 2), Targets::Real(&y)).unwrap();
+    for optimizer in [Optimizer::adam(), Optimizer::adam_w(), Optimizer::Sgd { momentum: 0.9 }] {
+        let config = FitConfig { epochs: 200, batch: 40, optimizer, ..FitConfig::default() };
+        let params = trained(&bnn, train, &config, &Serial);
+        for unit in 0..2 {
+            let column: Vec<f64> = x[unit..].iter().step_by(2).map(|x| f64::from(*x)).collect();
+            let mean = column.iter().sum::<f64>() / 40.0;
+            let variance = column.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / 39.0;
+            let running = [params[4 + unit], params[6 + unit]].map(f64::from);
+            assert!((running[0] - mean).abs() < 1e-5, "{optimizer:?}: mean {mean}, running {running:?}");
+            assert!((running[1] / variance - 1.0).abs() < 1e-5, "{optimizer:?}: {variance}, {running:?}");
+        }
+    }
 }
 
 #[test]

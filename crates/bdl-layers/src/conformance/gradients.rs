@@ -2,7 +2,7 @@
 
 use super::rig::{PLACE, Rig, Tape, numbers, same_bits};
 use super::{Failure, Judge};
-use crate::{KlAt, Pass};
+use crate::{KlAt, Pass, Role};
 
 /// Steps of the differences: the better of the two counts, so that one of them may straddle a kink.
 const STEPS: [f32; 2] = [1.0 / 128.0, 1.0 / 1024.0];
@@ -29,6 +29,9 @@ pub(super) fn check_backward(judge: &Judge<'_>, rig: &Rig<'_>, pass: &Pass<'_>) 
     for block in judge.layer.blocks() {
         let range = start..start + block.len();
         start = range.end;
+        if block.role == Role::Buffer {
+            continue;
+        }
         close(&grads[range.clone()], &of_params[range], size).map_err(|e| {
             judge.fail("backward gives the gradient of the parameters", format!("{}: {e}", block.name))
         })?;

@@ -162,7 +162,7 @@ impl MonteCarlo<'_> {
         keep_prob: f64,
         out: &mut [u64],
     ) {
-        if let Some(site) = self.pass(first_pass).site(layer, 0, Draw::Pass) {
+        if let Some(site) = self.pass(first_pass).site(self.plan.layers[layer].place, 0, Draw::Pass) {
             site.mask(dim, keep_prob, out);
         }
     }

@@ -139,7 +139,7 @@ impl MonteCarlo<'_> {
         let weight = Mat::new(&last.weight, width, last.units)?;
         for (i, pass) in passes.enumerate() {
             let pass = self.pass(pass).starting_at(first_row);
-            if let Some(site) = pass.site(self.first, 0, Draw::Row) {
+            if let Some(site) = pass.site(self.plan.layers[self.first].place, 0, Draw::Row) {
                 site.mask(last.units, last.keep_prob, masks);
             }
             let mut y = MatMut::new(out.of(i, rows, width), rows, width)?;

@@ -169,7 +169,7 @@ impl MonteCarlo<'_> {
         }
         for (pass, out) in passes.clone().zip(out.chunks_exact_mut(rows * words)) {
             let pass = self.pass(pass).starting_at(block.first_row);
-            if let Some(site) = pass.site(layer, 0, Draw::Row) {
+            if let Some(site) = pass.site(self.plan.layers[layer].place, 0, Draw::Row) {
                 site.mask(units, keep_prob, out);
             }
         }
