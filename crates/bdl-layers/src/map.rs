@@ -44,10 +44,8 @@ pub trait LinearMap: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// Shape of the weights; the last axis is the output unit.
     fn weight_shape(&self) -> Vec<usize>;
 
-    /// Number of weights.
-    fn weights(&self) -> usize {
-        self.weight_shape().iter().product()
-    }
+    /// Number of weights, the product of their shape; asked for in every pass, so that it must not allocate.
+    fn weights(&self) -> usize;
 
     /// Number of output units, each with a bias: columns, or channels.
     fn units(&self) -> usize;

@@ -38,6 +38,8 @@ pub struct Variational<M, F> {
     map: M,
     family: F,
     bias: bool,
+    /// Raw parameters of the weights.
+    raws: usize,
 }
 
 /// A dense layer with mean-field normal posteriors over weights and biases.
@@ -95,7 +97,8 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
     /// A family of posteriors on a map, with biases. The layer's kind is made of the names of both: `variational-dense`.
     #[must_use]
     pub fn of(map: M, family: F) -> Self {
-        Self { kind: kind_of::<M, F>(), map, family, bias: true }
+        let raws = family.raw_shape(&map.weight_shape()).iter().product();
+        Self { kind: kind_of::<M, F>(), map, family, bias: true, raws }
     }
 
     /// The same without biases: `y = W(x)`.
@@ -132,25 +135,20 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
         if F::RANDOM_BIAS { self.biases() } else { 0 }
     }
 
-    /// Raw parameters of the weights.
-    fn raws(&self) -> usize {
-        self.family.raw_shape(&self.map.weight_shape()).iter().product()
-    }
-
     fn extent(&self) -> Extent {
         Extent { weight_shape: self.map.weight_shape(), biases: self.biases(), fan_in: self.map.fan_in() }
     }
 
     fn split<'a>(&self, params: &'a [f32]) -> Params<'a> {
         let (weight_mu, rest) = params.split_at(self.map.weights());
-        let (weight_raw, rest) = rest.split_at(self.raws());
+        let (weight_raw, rest) = rest.split_at(self.raws);
         let (bias_mu, bias_raw) = rest.split_at(self.biases());
         Params { weight_mu, weight_raw, bias_mu, bias_raw }
     }
 
     fn split_grads<'a>(&self, grads: &'a mut [f32]) -> Grads<'a> {
         let (weight_mu, rest) = grads.split_at_mut(self.map.weights());
-        let (weight_raw, rest) = rest.split_at_mut(self.raws());
+        let (weight_raw, rest) = rest.split_at_mut(self.raws);
         let (bias_mu, bias_raw) = rest.split_at_mut(self.biases());
         Grads { weight_mu, weight_raw, bias_mu, bias_raw }
     }
