@@ -10,7 +10,7 @@ pub enum Role {
     Plain,
     /// The mean `mu` of a variational posterior.
     Mean,
-    /// The raw scale `rho` of a variational posterior, `sigma = softplus(rho)`.
+    /// The raw scale of a variational posterior: `rho` with `sigma = softplus(rho)`, `ln_sigma2`, `log_alpha`.
     RawScale,
     /// A learned hyper-parameter: the noise of a likelihood, the scale of a prior.
     Hyper,

@@ -248,6 +248,14 @@ pub(crate) fn check_dims(layer: &str, in_dim: usize, out_dim: usize) -> Result<(
     Ok(())
 }
 
+pub(crate) fn check_finite(layer: &str, argument: &'static str, got: f64) -> Result<(), Error> {
+    if got.is_finite() {
+        return Ok(());
+    }
+    let (layer, expected) = (layer.to_owned(), "finite".to_owned());
+    Err(Error::Argument { layer, argument, expected, got: got.to_string() })
+}
+
 pub(crate) fn check_positive(layer: &str, argument: &'static str, got: f64) -> Result<(), Error> {
     if got.is_finite() && got > 0.0 {
         return Ok(());

@@ -1,5 +1,7 @@
 //! Posterior families: how a variational layer's standard deviations come from its parameters, and what they cost.
 
+mod sparse_vd;
+
 use std::fmt::Debug;
 
 use bdl_dist::{Normal, kl_normal, raw_scale};
@@ -9,6 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::dense::check_positive;
 use crate::{Error, KlAt, KlForm, KlTerm, LayerReport, Prior, prior};
+
+pub use sparse_vd::{SparseVd, SparseVdDense, SparseVdV1};
 
 /// The sizes of a layer that its posterior family needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -94,6 +98,22 @@ pub trait Family: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// of families that are [`IN_PLACE`](Family::IN_PLACE).
     fn variance_grad_in_place(&self, raw: &[f32], d: &mut [f32]) {
         let _ = (raw, d);
+    }
+
+    /// Writes `ln(sigma²/mu²)` of each weight, +∞ at `mu = 0`: minus twice the logarithm of its signal-to-noise ratio.
+    fn log_alpha(&self, mu: &[f32], raw: &[f32], log_alpha: &mut [f32]);
+
+    /// Which weights are more than noise: those of `ln(sigma²/mu²) ≤ threshold`, the others can go.
+    ///
+    /// ```
+    /// use bdl_layers::{Family, SparseVd};
+    /// let (mu, ln_sigma2) = ([1.0, 0.1, 0.0], [0.0; 3]); // ln alpha = 0, 4.6, ∞
+    /// assert_eq!(SparseVd::new().keeps(&mu, &ln_sigma2, SparseVd::THRESHOLD), [true, false, false]);
+    /// ```
+    fn keeps(&self, mu: &[f32], raw: &[f32], threshold: f32) -> Vec<bool> {
+        let mut log_alpha = vec![0.0; mu.len()];
+        self.log_alpha(mu, raw, &mut log_alpha);
+        log_alpha.iter().map(|&log_alpha| log_alpha <= threshold).collect()
     }
 
     /// KL divergence of the layer's posterior from its prior, nats, summed over its weights.
@@ -210,6 +230,12 @@ impl Family for MeanField {
 
     fn variance_grad_in_place(&self, rho: &[f32], d: &mut [f32]) {
         kernels::softplus_square_backward(rho, d);
+    }
+
+    fn log_alpha(&self, mu: &[f32], rho: &[f32], log_alpha: &mut [f32]) {
+        for ((out, &mu), &rho) in log_alpha.iter_mut().zip(mu).zip(rho) {
+            *out = math::log_alpha(mu, 2.0 * math::ln_softplus(rho));
+        }
     }
 
     fn kl_terms(&self, extent: &Extent) -> Option<Vec<KlTerm>> {

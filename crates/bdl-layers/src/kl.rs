@@ -41,18 +41,20 @@ pub enum KlForm {
         /// The prior of each weight.
         prior: Normal,
     },
+    /// That of `N(mu, e^{ln_sigma2})` from the log-uniform prior. The first half of the run is mu, the second ln sigma².
+    LogUniform,
 }
 
 impl KlForm {
     /// Adds `weight` times the gradient of the KL of some weights.
     ///
     /// # Shapes
-    /// `params` and `grads`: values, or mu and rho; the second is empty in the forms with one parameter per weight.
+    /// `params` and `grads`: values, or mu and raw scales; the second is empty in the forms with one parameter per weight.
     ///
     /// # Panics
     /// If slices that belong together differ in length.
     pub fn add_grad(&self, params: [&[f32]; 2], weight: f32, grads: [&mut [f32]; 2]) {
-        let ([value, rho], [d_value, d_rho]) = (params, grads);
+        let ([value, raw], [d_value, d_raw]) = (params, grads);
         match self {
             Self::Zero => {}
             Self::Squares { half_precision } => {
@@ -60,18 +62,20 @@ impl KlForm {
             }
             Self::Normal { prior } => {
                 let (mean, std_dev) = (prior.mean(), prior.std_dev());
-                kernels::kl_normal_slope(mean, std_dev, weight, value, rho, d_value, d_rho);
+                kernels::kl_normal_slope(mean, std_dev, weight, value, raw, d_value, d_raw);
             }
+            Self::LogUniform => kernels::kl_log_uniform_slope(weight, value, raw, d_value, d_raw),
         }
     }
 
     /// The KL of some weights: of one shard, for the bits of the sum.
     #[must_use]
-    pub fn shard(&self, [value, rho]: [&[f32]; 2]) -> f64 {
+    pub fn shard(&self, [value, raw]: [&[f32]; 2]) -> f64 {
         match self {
             Self::Zero => 0.0,
             Self::Squares { half_precision } => half_precision * kernels::sum_squares_f64(value),
-            Self::Normal { prior } => kl_normal(value, rho, prior).unwrap_or(f64::NAN),
+            Self::Normal { prior } => kl_normal(value, raw, prior).unwrap_or(f64::NAN),
+            Self::LogUniform => kernels::kl_log_uniform(value, raw),
         }
     }
 }
@@ -84,7 +88,7 @@ impl KlTerm {
     #[must_use]
     pub fn weights(&self) -> usize {
         match self.form {
-            KlForm::Normal { .. } => self.range.len() / 2,
+            KlForm::Normal { .. } | KlForm::LogUniform => self.range.len() / 2,
             _ => self.range.len(),
         }
     }
@@ -101,8 +105,8 @@ impl KlTerm {
     /// If the range reaches beyond the vector.
     #[must_use]
     pub fn kl(&self, params: &[f32]) -> f64 {
-        let (value, rho) = params[self.range.clone()].split_at(self.weights());
-        (0..self.shards()).map(|s| self.form.shard([cut(value, s), cut(rho, s)])).sum()
+        let (value, raw) = params[self.range.clone()].split_at(self.weights());
+        (0..self.shards()).map(|s| self.form.shard([cut(value, s), cut(raw, s)])).sum()
     }
 
     /// Returns [`kl`](KlTerm::kl) and adds `weight` times its gradient to `grads`, which is as long as `params`.
@@ -110,12 +114,12 @@ impl KlTerm {
     /// # Panics
     /// If the range reaches beyond a vector.
     pub fn kl_grad(&self, params: &[f32], weight: f32, grads: &mut [f32]) -> f64 {
-        let (value, rho) = params[self.range.clone()].split_at(self.weights());
-        let (d_value, d_rho) = grads[self.range.clone()].split_at_mut(self.weights());
+        let (value, raw) = params[self.range.clone()].split_at(self.weights());
+        let (d_value, d_raw) = grads[self.range.clone()].split_at_mut(self.weights());
         let mut shard = |s| {
-            let grads = [shard_of(d_value.len(), s), shard_of(d_rho.len(), s)];
-            let grads = [&mut d_value[grads[0].clone()], &mut d_rho[grads[1].clone()]];
-            let params = [cut(value, s), cut(rho, s)];
+            let grads = [shard_of(d_value.len(), s), shard_of(d_raw.len(), s)];
+            let grads = [&mut d_value[grads[0].clone()], &mut d_raw[grads[1].clone()]];
+            let params = [cut(value, s), cut(raw, s)];
             self.form.add_grad(params, weight, grads);
             self.form.shard(params)
         };
@@ -141,12 +145,14 @@ mod tests {
         let n = 2 * KlTerm::SHARD + 7;
         let params: Vec<f32> = (0..2 * n).map(|i| (i as f32 * 0.37).sin()).collect();
         let prior = Normal::new(0.1, 0.5).unwrap();
-        for form in [KlForm::Zero, KlForm::Squares { half_precision: 0.3 }, KlForm::Normal { prior }] {
+        let squares = KlForm::Squares { half_precision: 0.3 };
+        for form in [KlForm::Zero, squares, KlForm::Normal { prior }, KlForm::LogUniform] {
             let term = KlTerm { range: 0..2 * n, form };
             let whole = match form {
                 KlForm::Zero => 0.0,
                 KlForm::Squares { half_precision } => half_precision * kernels::sum_squares_f64(&params),
                 KlForm::Normal { prior } => kl_normal(&params[..n], &params[n..], &prior).unwrap(),
+                KlForm::LogUniform => kernels::kl_log_uniform(&params[..n], &params[n..]),
             };
             let kl = term.kl(&params);
             assert!((kl - whole).abs() <= 1e-12 * whole.abs(), "{form:?}: {kl} {whole}");

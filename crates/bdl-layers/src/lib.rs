@@ -29,7 +29,7 @@ pub use block::{Block, BlockEntry, Role, place};
 pub use dense::Dense;
 pub use dropout::Dropout;
 pub use error::Error;
-pub use family::{Extent, Family, MeanField, MeanFieldV1};
+pub use family::{Extent, Family, MeanField, MeanFieldV1, SparseVd, SparseVdDense, SparseVdV1};
 pub use file::{Container, FORMAT_VERSION, PARAMS, PLAN, Section, push_network, read_network, write_beside};
 pub use kl::{KlForm, KlTerm};
 pub use layer::{Backward, Context, Form, KlAt, Layer, LayerReport, Scratch};

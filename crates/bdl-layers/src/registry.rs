@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    ActivationLayer, BatchNorm, Dense, Dropout, Error, Layer, LayerNorm, Residual, VariationalDense,
+    ActivationLayer, BatchNorm, Dense, Dropout, Error, Layer, LayerNorm, Residual, SparseVdDense,
+    VariationalDense,
 };
 
 /// Builds a layer from its configuration bytes.
@@ -25,12 +26,13 @@ pub struct Registry {
 impl Default for Registry {
     /// The kinds of this crate.
     fn default() -> Self {
-        let ours: [(&str, LayerBuilder); 6] = [
+        let ours: [(&str, LayerBuilder); 7] = [
             (ActivationLayer::KIND, ActivationLayer::build),
             (BatchNorm::KIND, BatchNorm::build),
             (Dense::KIND, Dense::build),
             (Dropout::KIND, Dropout::build),
             (LayerNorm::KIND, LayerNorm::build),
+            (SparseVdDense::KIND, SparseVdDense::build),
             (VariationalDense::KIND, VariationalDense::build),
         ];
         Self { kinds: ours.into_iter().map(|(kind, build)| (kind.to_owned(), build)).collect() }

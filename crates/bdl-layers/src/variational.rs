@@ -119,6 +119,11 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
         &self.family
     }
 
+    /// The same with another family of its kind.
+    pub(crate) fn with_family(self, family: F) -> Self {
+        Self { family, ..self }
+    }
+
     pub(crate) fn build(config: &[u8]) -> Result<Box<dyn Layer>, Error> {
         let kind = kind_of::<M, F>();
         let v: V1<M::Config, F::Config> = codec::decode("variational layer", config)?;
@@ -171,7 +176,7 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
 }
 
 /// The kind of a layer: `variational-dense`.
-fn kind_of<M: LinearMap, F: Family>() -> String {
+pub(crate) fn kind_of<M: LinearMap, F: Family>() -> String {
     format!("{}-{}", F::KIND, M::KIND)
 }
 

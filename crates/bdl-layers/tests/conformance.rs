@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use bdl_dist::NoiseRng;
 use bdl_layers::{
     Activation, ActivationLayer, Backward, BatchNorm, Block, Context, Dense, Dropout, Error, Form, KlAt,
-    Layer, LayerNorm, LayerReport, Pass, Prior, Registry, Residual, Scratch, VariationalDense, conformance,
+    Layer, LayerNorm, LayerReport, Pass, Prior, Registry, Residual, Scratch, SparseVdDense, VariationalDense,
+    conformance,
 };
 use bdl_tensor::{Mat, MatMut};
 
@@ -28,6 +29,9 @@ fn every_layer_keeps_the_contract() {
         Box::new(BatchNorm::new(4).unwrap()),
         Box::new(BatchNorm::new(3).unwrap().over_positions(2).unwrap().with_rate(0.3).unwrap()),
         Box::new(residual()),
+        Box::new(SparseVdDense::new(4, 3).unwrap()),
+        Box::new(SparseVdDense::new(4, 3).unwrap().with_init_ln_sigma2(1.0).unwrap()),
+        Box::new(SparseVdDense::new(3, 2).unwrap().without_bias()),
     ];
     for activation in Activation::ALL {
         table.push(Box::new(ActivationLayer::new(activation, 6).unwrap()));

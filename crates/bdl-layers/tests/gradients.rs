@@ -10,7 +10,7 @@ use bdl_layers::{Activation, Estimator, Pass, Scope};
 use bdl_testkit::finite::{assert_gradient_close, central_gradient};
 use bdl_testkit::oracle::{kl_gaussian_diagonal, kl_mc_dropout};
 use bdl_testkit::source::to_f64;
-use common::Spec::{Act, Dense, Drop, NoBias, Variational};
+use common::Spec::{Act, Dense, Drop, NoBias, Sparse, Variational};
 use common::{Spec, numbers, oracle, params, plan, train};
 
 const ROWS: usize = 4;
@@ -60,7 +60,8 @@ const PASSES: [(&str, PassOf); 5] = [
 #[test]
 fn gradients_match_the_oracle_for_every_layer_activation_estimator_and_place_of_dropout() {
     type Affine = fn(usize, usize) -> Spec;
-    let affine: [(&str, Affine); 3] = [("dense", Dense), ("variational", Variational), ("no bias", NoBias)];
+    let affine: [(&str, Affine); 4] =
+        [("dense", Dense), ("variational", Variational), ("no bias", NoBias), ("sparse vd", Sparse)];
     for (kind, layer) in affine {
         for activation in Activation::ALL {
             for (place, front, behind) in [

@@ -8,8 +8,8 @@ use bdl_testkit::masks::dropout_moments;
 use bdl_testkit::oracle::softplus;
 use bdl_testkit::source::to_f64;
 use bdl_testkit::stats::MomentCheck;
-use common::Spec::{Act, Dense, Drop, Variational};
-use common::{oracle, params, plan, predict};
+use common::Spec::{Act, Dense, Drop, Sparse, Variational};
+use common::{Spec, oracle, params, plan, predict};
 
 /// Outputs of `passes` passes, one sample for each output of the batch.
 fn samples(
@@ -31,44 +31,68 @@ fn samples(
 
 const X: [f32; 6] = [0.5, -1.2, 2.0, 1.0, -0.8, 0.7];
 
-/// Mean of unit j of row b, and covariance of unit j between rows b and c, of weights drawn once for both.
-fn closed_form(
-    params: &[f32],
-) -> (impl Fn(usize, usize) -> f64 + '_, impl Fn(usize, usize, usize) -> f64 + '_) {
-    let p = |i: usize| f64::from(params[i]);
-    let x = |b: usize, i: usize| f64::from(X[3 * b + i]);
-    let mean = move |b: usize, j: usize| (0..3).map(|i| x(b, i) * p(2 * i + j)).sum::<f64>() + p(12 + j);
-    let sigma2 = move |i: usize| softplus(p(i)).powi(2);
-    let cov = move |b: usize, c: usize, j: usize| {
-        (0..3).map(|i| x(b, i) * x(c, i) * sigma2(6 + 2 * i + j)).sum::<f64>() + sigma2(14 + j)
-    };
-    (mean, cov)
+/// What a layer of three inputs and two units draws: deviations of its weights and biases, and the means.
+struct Drawn {
+    mu_w: Vec<f64>,
+    sigma_w: Vec<f64>,
+    mu_b: Vec<f64>,
+    sigma_b: Vec<f64>,
+}
+
+impl Drawn {
+    /// The parameters of one of the layers under test.
+    fn of(spec: Spec, params: &[f32]) -> Self {
+        let p = to_f64(params);
+        let map = |x: &[f64], f: fn(f64) -> f64| x.iter().map(|&x| f(x)).collect::<Vec<_>>();
+        let (sigma_w, mu_b, sigma_b) = match spec {
+            Variational(..) => (map(&p[6..12], softplus), p[12..14].to_vec(), map(&p[14..], softplus)),
+            Sparse(..) => (map(&p[6..12], |raw| raw.exp().sqrt()), p[12..14].to_vec(), vec![0.0; 2]),
+            _ => unreachable!("{spec:?} draws no weights"),
+        };
+        Self { mu_w: p[..6].to_vec(), sigma_w, mu_b, sigma_b }
+    }
+
+    /// Mean of unit j of row b.
+    fn mean(&self, b: usize, j: usize) -> f64 {
+        (0..3).map(|i| f64::from(X[3 * b + i]) * self.mu_w[2 * i + j]).sum::<f64>() + self.mu_b[j]
+    }
+
+    /// Covariance of unit j between rows b and c, of weights drawn once for both.
+    fn cov(&self, b: usize, c: usize, j: usize) -> f64 {
+        let x = |b: usize, i: usize| f64::from(X[3 * b + i]);
+        let of_weights = (0..3).map(|i| x(b, i) * x(c, i) * self.sigma_w[2 * i + j].powi(2));
+        of_weights.sum::<f64>() + self.sigma_b[j].powi(2)
+    }
 }
 
 // 20 000 passes over two rows and two units.
 #[test]
 fn both_estimators_have_the_closed_mean_and_variance_and_differ_between_rows() {
-    let plan = plan(&[Variational(3, 2)]);
-    let params = params(&plan);
-    let (mean, cov) = closed_form(&params);
-    for (name, scope, estimator, rows_share) in [
-        ("pass", Scope::Pass, Estimator::Local, true),
-        ("sampling", Scope::Row, Estimator::Sampling, true),
-        ("local", Scope::Row, Estimator::Local, false),
-    ] {
-        let y = samples(&plan, &params, &X, scope, estimator, 20_000);
-        for j in 0..2 {
-            for b in 0..2 {
-                MomentCheck::mean(name, &y[2 * b + j], mean(b, j), cov(b, b, j)).assert();
-                MomentCheck::normal_variance(name, &y[2 * b + j], cov(b, b, j)).assert();
+    for spec in [Variational(3, 2), Sparse(3, 2)] {
+        let plan = plan(&[spec]);
+        let params = params(&plan);
+        let q = Drawn::of(spec, &params);
+        let (mean, cov) = (|b, j| q.mean(b, j), |b, c, j| q.cov(b, c, j));
+        for (name, scope, estimator, rows_share) in [
+            ("pass", Scope::Pass, Estimator::Local, true),
+            ("sampling", Scope::Row, Estimator::Sampling, true),
+            ("local", Scope::Row, Estimator::Local, false),
+        ] {
+            let name = &format!("{spec:?}, {name}");
+            let y = samples(&plan, &params, &X, scope, estimator, 20_000);
+            for j in 0..2 {
+                for b in 0..2 {
+                    MomentCheck::mean(name, &y[2 * b + j], mean(b, j), cov(b, b, j)).assert();
+                    MomentCheck::normal_variance(name, &y[2 * b + j], cov(b, b, j)).assert();
+                }
+                let shared = if rows_share { cov(0, 1, j) } else { 0.0 };
+                MomentCheck::normal_covariance(name, &y[j], &y[2 + j], shared, cov(0, 0, j), cov(1, 1, j))
+                    .assert();
+                assert!(cov(0, 1, j).abs() > 0.05, "a covariance of {} is too small to tell", cov(0, 1, j));
             }
-            let shared = if rows_share { cov(0, 1, j) } else { 0.0 };
-            MomentCheck::normal_covariance(name, &y[j], &y[2 + j], shared, cov(0, 0, j), cov(1, 1, j))
-                .assert();
-            assert!(cov(0, 1, j).abs() > 0.05, "a covariance of {} is too small to tell", cov(0, 1, j));
+            // Units have weights of their own.
+            MomentCheck::normal_covariance(name, &y[0], &y[1], 0.0, cov(0, 0, 0), cov(0, 0, 1)).assert();
         }
-        // Units have weights of their own.
-        MomentCheck::normal_covariance(name, &y[0], &y[1], 0.0, cov(0, 0, 0), cov(0, 0, 1)).assert();
     }
 }
 

@@ -5,7 +5,7 @@ mod common;
 
 use bdl_dist::{Noise, Purpose};
 use bdl_layers::{Activation, Estimator, Pass, Scope};
-use common::Spec::{Act, Dense, Drop, Variational};
+use common::Spec::{Act, Dense, Drop, Sparse, Variational};
 use common::{bits, numbers, plan, predict, train};
 
 fn digest(x: &[f32]) -> u64 {
@@ -39,6 +39,11 @@ fn value_stability_of_a_variational_network() {
 }
 
 #[test]
+fn value_stability_of_a_sparse_vd_network() {
+    assert_eq!(digests(&[Sparse(5, 7), Act(Activation::Silu, 7), Sparse(7, 2)]), SPARSE_VD);
+}
+
+#[test]
 fn value_stability_of_a_dropout_network() {
     let specs = [Drop(5, 0.1), Dense(5, 70), Act(Activation::Gelu, 70), Drop(70, 0.3), Dense(70, 2)];
     assert_eq!(digests(&specs), DROPOUT);
@@ -57,4 +62,11 @@ const DROPOUT: [u64; 5] = [
     14969221829510521926,
     7211508927667106377,
     9165416440927608190,
+];
+const SPARSE_VD: [u64; 5] = [
+    12396041635653732126,
+    6121501273435640908,
+    14548731161663255477,
+    15353128066775188206,
+    475993717166731799,
 ];

@@ -21,6 +21,7 @@ mod exp_table;
 mod kl;
 mod kl_slope;
 mod local;
+mod log_uniform;
 mod mask;
 mod mixture;
 mod normal;
@@ -43,6 +44,7 @@ pub use local::{
     add_sqrt_mul, add_square_backward, softplus_backward_add, softplus_square, softplus_square_backward,
     sqrt_mul_backward,
 };
+pub use log_uniform::{exp_backward, exp_half, exp_half_backward_add, kl_log_uniform, kl_log_uniform_slope};
 pub use mask::{mask_scale, mask_scale_rows, mask_to_f32};
 pub use mixture::{Normals, normals_density, normals_mass, normals_rough};
 pub use normal::{box_muller, box_muller_blocks};

@@ -98,6 +98,18 @@ fn the_normal_family_keeps_its_stated_errors() {
 }
 
 #[test]
+fn the_kl_from_the_log_uniform_prior_keeps_its_stated_errors() {
+    let (k1, k2, k3) = (f64::from(0.635_76_f32), f64::from(1.873_2_f32), f64::from(1.486_95_f32));
+    let kl = |a: f64| k1 * special::sigmoid(-(k2 + k3 * a)) + 0.5 * (-a).exp().ln_1p();
+    let slope = |a: f64| {
+        let s = special::sigmoid(k2 + k3 * a);
+        -(k1 * k3 * s * (1.0 - s) + 0.5 * special::sigmoid(-a))
+    };
+    assert_ulp(3.0, "log_uniform_kl", (-100.0, 8.0), math::log_uniform_kl, kl);
+    assert_ulp(3.0, "… slope", (-100.0, 8.0), math::log_uniform_kl_slope, slope);
+}
+
+#[test]
 fn sine_and_cosine_keep_their_stated_errors() {
     let turn = |u: f64| std::f64::consts::TAU * u;
     assert_ulp(2.0, "sin_2pi", (0.0, 0.25), |u| math::sin_cos_2pi(u).0, |u| turn(u).sin());
@@ -149,6 +161,10 @@ fn nan_goes_through_every_function() {
         math::silu_grad,
         math::gelu,
         math::gelu_grad,
+        math::log_uniform_kl,
+        math::log_uniform_kl_slope,
+        |mu| math::log_alpha(mu, 0.0),
+        |raw| math::log_alpha(1.0, raw),
     ];
     for (i, f) in all.iter().enumerate() {
         assert!(f(f32::NAN).is_nan(), "function {i}");

@@ -8,8 +8,8 @@ mod likelihood;
 mod network;
 
 pub use kl::{
-    kl_full_gaussian_isotropic, kl_gaussian, kl_gaussian_diagonal, kl_mc_dropout, kl_monte_carlo_diagonal,
-    kl_monte_carlo_full,
+    kl_full_gaussian_isotropic, kl_gaussian, kl_gaussian_diagonal, kl_log_uniform, kl_mc_dropout,
+    kl_monte_carlo_diagonal, kl_monte_carlo_full,
 };
 pub use likelihood::OracleLikelihood;
 pub use network::{FrozenEps, FrozenMask, OracleActivation, OracleBlock, OracleLayer, OracleNet};

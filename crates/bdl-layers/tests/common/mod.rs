@@ -5,7 +5,8 @@
 
 use bdl_dist::{Noise, Purpose};
 use bdl_layers::{
-    Activation, ActivationLayer, Dense, Draw, Dropout, Layer, Pass, Plan, Prior, VariationalDense, Workspace,
+    Activation, ActivationLayer, Dense, Draw, Dropout, Layer, Pass, Plan, Prior, SparseVdDense,
+    VariationalDense, Workspace,
 };
 use bdl_tensor::{Mat, MatMut};
 use bdl_testkit::oracle::{FrozenEps, FrozenMask, OracleActivation, OracleLayer, OracleNet};
@@ -16,6 +17,7 @@ pub(crate) enum Spec {
     Dense(usize, usize),
     Variational(usize, usize),
     NoBias(usize, usize),
+    Sparse(usize, usize),
     Act(Activation, usize),
     Drop(usize, f64),
 }
@@ -26,6 +28,9 @@ pub(crate) fn plan(specs: &[Spec]) -> Plan {
             Spec::Dense(i, o) => Box::new(Dense::new(i, o).unwrap().with_length_scale(0.7).unwrap()),
             Spec::Variational(i, o) => Box::new(variational(i, o)),
             Spec::NoBias(i, o) => Box::new(variational(i, o).without_bias()),
+            Spec::Sparse(i, o) => {
+                Box::new(SparseVdDense::new(i, o).unwrap().with_init_ln_sigma2(-2.0).unwrap())
+            }
             Spec::Act(activation, dim) => Box::new(ActivationLayer::new(activation, dim).unwrap()),
             Spec::Drop(dim, drop_prob) => Box::new(Dropout::new(dim, drop_prob).unwrap()),
         }
@@ -41,8 +46,23 @@ fn variational(in_dim: usize, out_dim: usize) -> VariationalDense {
 pub(crate) fn oracle(specs: &[Spec], pass: &Pass<'_>, rows: usize) -> OracleNet {
     let layer = |(at, spec): (usize, &Spec)| match *spec {
         Spec::Dense(in_dim, out_dim) => OracleLayer::Dense { in_dim, out_dim, bias: true },
-        Spec::Variational(in_dim, out_dim) => frozen_variational(at, pass, rows, [in_dim, out_dim], true),
-        Spec::NoBias(in_dim, out_dim) => frozen_variational(at, pass, rows, [in_dim, out_dim], false),
+        Spec::Variational(in_dim, out_dim) | Spec::NoBias(in_dim, out_dim) => {
+            let bias = matches!(spec, Spec::Variational(..));
+            let drawn = [in_dim * out_dim, if bias { out_dim } else { 0 }];
+            OracleLayer::VariationalDense {
+                in_dim,
+                out_dim,
+                bias,
+                eps: frozen_eps(at, pass, rows, drawn, out_dim),
+            }
+        }
+        Spec::Sparse(in_dim, out_dim) => {
+            let mut eps = frozen_eps(at, pass, rows, [in_dim * out_dim, 0], out_dim);
+            if let FrozenEps::Sampling { eps_b, .. } = &mut eps {
+                *eps_b = vec![0.0; out_dim]; // a plain bias
+            }
+            OracleLayer::SparseVdDense { in_dim, out_dim, bias: true, eps }
+        }
         Spec::Act(activation, _) => OracleLayer::Activation(OracleActivation::named(activation.name())),
         Spec::Drop(dim, drop_prob) => {
             let mask = frozen_mask(at, pass, rows, dim, 1.0 - drop_prob);
@@ -69,8 +89,8 @@ fn frozen_mask(at: usize, pass: &Pass<'_>, rows: usize, dim: usize, keep_prob: f
     }
 }
 
-fn frozen_variational(at: usize, pass: &Pass<'_>, rows: usize, dims: [usize; 2], bias: bool) -> OracleLayer {
-    let [in_dim, out_dim] = dims;
+/// The noise of a variational layer that draws so many weights and biases, and so many outputs per row.
+fn frozen_eps(at: usize, pass: &Pass<'_>, rows: usize, drawn: [usize; 2], out_dim: usize) -> FrozenEps {
     let draws = pass.weight_draw();
     let normals = |site: u64, len: usize, slots: usize| -> Vec<f64> {
         let mut eps = vec![0.0; len * slots];
@@ -79,15 +99,11 @@ fn frozen_variational(at: usize, pass: &Pass<'_>, rows: usize, dims: [usize; 2],
         }
         eps.into_iter().map(f64::from).collect()
     };
-    let eps = match draws {
+    match draws {
         Draw::Mean => FrozenEps::Mean,
-        Draw::Pass => {
-            let eps_b = normals(1, if bias { out_dim } else { 0 }, 1);
-            FrozenEps::Sampling { eps_w: normals(0, in_dim * out_dim, 1), eps_b }
-        }
+        Draw::Pass => FrozenEps::Sampling { eps_w: normals(0, drawn[0], 1), eps_b: normals(1, drawn[1], 1) },
         Draw::Row => FrozenEps::Local { eps: normals(2, out_dim, rows) },
-    };
-    OracleLayer::VariationalDense { in_dim, out_dim, bias, eps }
+    }
 }
 
 /// Initial parameters moved by a tenth of a normal, so that no bias is 0.

@@ -2,7 +2,8 @@
 
 use super::{ln_softplus, softplus};
 use crate::linalg::{cholesky, det_lu};
-use crate::stats::Estimate;
+use crate::quad::adaptive_simpson;
+use crate::stats::{Estimate, normal_pdf};
 
 /// `KL(N(mu_q, sigma_q²) ‖ N(mu_p, sigma_p²)) = ln(sigma_p/sigma_q) + (sigma_q² + (mu_q − mu_p)²)/(2·sigma_p²) − ½`.
 ///
@@ -38,6 +39,27 @@ pub fn kl_mc_dropout(weight: &[f64], bias: &[f64], length_scale: f64, drop_prob:
     let square = |v: &[f64]| v.iter().map(|v| v * v).sum::<f64>();
     let precision = length_scale * length_scale;
     precision * square(weight) / (2.0 * (1.0 - drop_prob)) + precision * square(bias) / 2.0
+}
+
+/// The KL divergence of `N(mu, alpha·mu²)` from the log-uniform prior, up to the constant that makes it 0 at `alpha = ∞`.
+///
+/// ```text
+/// E ln|1 + √alpha·eps| − ½·ln alpha + (γ + ln 2)/2 = E ln|Z| − E ln|eps|,   Z = 1/√alpha + eps,   eps ~ N(0, 1)
+/// ```
+///
+/// By quadrature in t with `|z| = t³`, so that the integrand is 0 where the logarithm is infinite. math.md#kl-log-uniform
+#[must_use]
+pub fn kl_log_uniform(log_alpha: f64) -> f64 {
+    const MINUS_E_LN_ABS_EPS: f64 = 0.635_181_422_730_739_1;
+    let center = (-0.5 * log_alpha).exp();
+    let side = |sign: f64| {
+        let f = |t: f64| {
+            9.0 * t * t * (if t > 0.0 { t.ln() } else { 0.0 }) * normal_pdf(sign * t.powi(3) - center)
+        };
+        let end = |reach: f64| (sign * center + reach).max(0.0).cbrt();
+        adaptive_simpson(&f, end(-12.0), end(12.0), 1e-11)
+    };
+    side(1.0) + side(-1.0) + MINUS_E_LN_ABS_EPS
 }
 
 /// `KL(N(mu, cov) ‖ N(0, prior_std²·I)) = ½(tr(cov)/s² + ‖mu‖²/s² − k − ln(det cov / s^{2k}))`, `cov` `[k, k]`.
@@ -160,6 +182,26 @@ mod tests {
         // A correlation r costs −½ln(1 − r²) on top of the diagonal.
         let correlated = kl_full_gaussian_isotropic(&[0.0; 2], &[1.0, 0.6, 0.6, 1.0], 1.0);
         assert!((correlated + 0.5 * 0.64f64.ln()).abs() < 1e-15);
+    }
+
+    // Z² is a mixture over Poisson(1/(2·alpha)) of chi² with 1 + 2k degrees, whose mean logarithm is ψ(½ + k) + ln 2.
+    #[test]
+    fn log_uniform_by_quadrature_is_the_series_of_the_noncentral_chi_square() {
+        for log_alpha in [-6.0, -3.0, -1.0, 0.0, 0.7, 2.0, 5.0, 8.0] {
+            let half = 0.5 * f64::exp(-log_alpha);
+            let (mut ln_weight, mut digamma, mut sum) = (-half, -0.577_215_664_901_532_9 - 4f64.ln(), 0.0);
+            for k in 0..4_000 {
+                sum += ln_weight.exp() * 0.5 * (digamma + 2f64.ln());
+                ln_weight += half.ln() - f64::from(k + 1).ln();
+                digamma += 1.0 / (f64::from(k) + 0.5);
+            }
+            let series = sum + 0.5 * (0.577_215_664_901_532_9 + 2f64.ln());
+            let got = kl_log_uniform(log_alpha);
+            assert!((got - series).abs() < 1e-9, "ln alpha {log_alpha}: {got} {series}");
+        }
+        // ½·ln(1/alpha) + (γ + ln 2)/2 at 0, and 0 at ∞.
+        assert!((kl_log_uniform(-12.0) - 6.635_181_422_730_739).abs() < 1e-5);
+        assert!(kl_log_uniform(40.0).abs() < 1e-9);
     }
 
     #[test]

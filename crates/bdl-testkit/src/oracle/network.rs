@@ -109,6 +109,18 @@ pub enum OracleLayer {
         /// Estimator and noise.
         eps: FrozenEps,
     },
+    /// Blocks `weight.mu`, `weight.ln_sigma2` `[in_dim, out_dim]`, `bias` `[out_dim]`; the bias is not drawn, and its eps, where one is asked
+    /// for, does nothing.
+    SparseVdDense {
+        /// Input width.
+        in_dim: usize,
+        /// Output width.
+        out_dim: usize,
+        /// Whether there is a bias block.
+        bias: bool,
+        /// Estimator and noise.
+        eps: FrozenEps,
+    },
 }
 
 impl OracleLayer {
@@ -119,6 +131,9 @@ impl OracleLayer {
             Self::Dense { in_dim, out_dim, bias } => (&["weight", "bias"], in_dim, out_dim, bias),
             Self::VariationalDense { in_dim, out_dim, bias, .. } => {
                 (&["weight.mu", "weight.rho", "bias.mu", "bias.rho"], in_dim, out_dim, bias)
+            }
+            Self::SparseVdDense { in_dim, out_dim, bias, .. } => {
+                (&["weight.mu", "weight.ln_sigma2", "bias"], in_dim, out_dim, bias)
             }
         };
         let length = |name: &str| if name.starts_with("weight") { in_dim * out_dim } else { *out_dim };
@@ -142,6 +157,9 @@ impl OracleLayer {
             Self::VariationalDense { in_dim, out_dim, eps, .. } => {
                 variational(&Posterior::split(params, in_dim * out_dim), eps, x, rows, *in_dim, *out_dim)
             }
+            Self::SparseVdDense { in_dim, out_dim, eps, .. } => {
+                variational(&Posterior::sparse(params, in_dim * out_dim), eps, x, rows, *in_dim, *out_dim)
+            }
         }
     }
 }
@@ -151,7 +169,7 @@ impl OracleLayer {
 pub struct OracleBlock {
     /// Index of the layer.
     pub layer: usize,
-    /// `weight`, `bias`, `weight.mu`, `weight.rho`, `bias.mu` or `bias.rho`.
+    /// Such as `weight` or `weight.mu`.
     pub name: &'static str,
     /// Where it lies.
     pub range: Range<usize>,
@@ -286,6 +304,13 @@ impl<'a> Posterior<'a> {
         let (mu_b, rho_b) = b.split_at(b.len() / 2);
         let sigma = |rho: &[f64]| rho.iter().map(|&r| softplus(r)).collect();
         Self { mu_w, sigma_w: sigma(rho_w), mu_b, sigma_b: sigma(rho_b) }
+    }
+
+    fn sparse(params: &'a [f64], weights: usize) -> Self {
+        let (mu_w, rest) = params.split_at(weights);
+        let (ln_sigma2, mu_b) = rest.split_at(weights);
+        let sigma_w = ln_sigma2.iter().map(|r| r.exp().sqrt()).collect();
+        Self { mu_w, sigma_w, mu_b, sigma_b: vec![0.0; mu_b.len()] }
     }
 }
 

@@ -1,0 +1,56 @@
+//! KL divergences of a normal from the log-uniform prior, as functions of `ln alpha = ln(sigma²/mu²)`.
+
+use super::{exp, ln, softplus};
+
+const K1: f32 = 0.635_76;
+const K2: f32 = 1.873_20;
+const K3: f32 = 1.486_95;
+
+/// `ln(sigma²/mu²)`, +∞ at `mu = 0`, of which subnormal numbers are part.
+#[inline(always)]
+#[must_use]
+pub fn log_alpha(mu: f32, ln_sigma2: f32) -> f32 {
+    let size = mu.abs();
+    if size < f32::MIN_POSITIVE { f32::INFINITY } else { ln_sigma2 - 2.0 * ln(size) }
+}
+
+/// `(t/(1 + t), t)` with `t = e^{−|x|}`: sigmoid of `−|x|`.
+#[inline(always)]
+fn tail(x: f32) -> (f32, f32) {
+    let t = exp(-x.abs());
+    (t / (1.0 + t), t)
+}
+
+/// The KL divergence of `N(mu, sigma²)` from the log-uniform prior, up to the constant that makes it 0 at `alpha = ∞`.
+/// Error ≤ 3 ulp for ln alpha in [−100, 8]; of the exact divergence 0.0095 nats.
+///
+/// ```text
+/// KL(log_alpha) ≈ k1·sigmoid(−(k2 + k3·log_alpha)) + ½·ln(1 + 1/alpha)
+/// ```
+///
+/// Positive, decreasing; `k1 − ½·log_alpha` at −∞.
+///
+/// # References
+/// Molchanov, Ashukha & Vetrov 2017, *Variational dropout sparsifies deep neural networks*, eq. 14;
+/// `docs/math.md#kl-log-uniform`.
+#[inline(always)]
+#[must_use]
+pub fn log_uniform_kl(log_alpha: f32) -> f32 {
+    let u = K2 + K3 * log_alpha;
+    let (small, _) = tail(u);
+    K1 * (if u > 0.0 { small } else { 1.0 - small }) + 0.5 * softplus(-log_alpha)
+}
+
+/// The derivative of [`log_uniform_kl`]: in [−0.74, 0]. Error ≤ 3 ulp for ln alpha in [−100, 8].
+///
+/// ```text
+/// KL′ = −k1·k3·s·(1 − s) − ½·sigmoid(−log_alpha),   s = sigmoid(k2 + k3·log_alpha)
+/// ```
+#[inline(always)]
+#[must_use]
+pub fn log_uniform_kl_slope(log_alpha: f32) -> f32 {
+    let (small, _) = tail(K2 + K3 * log_alpha);
+    let (below, t) = tail(log_alpha);
+    let below = if log_alpha > 0.0 { below } else { 1.0 / (1.0 + t) };
+    -(K1 * K3 * small * (1.0 - small) + 0.5 * below)
+}
