@@ -2,7 +2,7 @@
 #![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use bdl_benches::network::normals;
-use bdl_tensor::{Mat, MatMut, Serial, Store, matmul, matmul_nt, matmul_tn};
+use bdl_tensor::{Mat, MatMut, Pattern, Serial, Store, matmul, matmul_nt, matmul_tn};
 use criterion::{
     BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
 };
@@ -59,5 +59,28 @@ fn plain(a: &[f32], b: &[f32], [m, k, n]: [usize; 3], out: &mut [f32]) -> Result
     matmul(&Serial, Mat::new(a, m, k)?, Mat::new(b, k, n)?, Store::Overwrite, &mut MatMut::new(out, m, n)?)
 }
 
-criterion_group!(benches, one_row, forward, weight_gradients, input_gradients);
+/// One weight in so many is there: the layers of a pruned 784-300-100-10 beside the dense products of the same shapes.
+fn sparse(c: &mut Criterion) {
+    let sizes = [[784, 300, 20], [784, 300, 90], [300, 100, 35], [100, 10, 3]];
+    let mut group = c.benchmark_group("sparse a·b");
+    for [k, n, every] in sizes {
+        let pattern = Pattern::new(k, n, (0..k * n).filter(|at| at * 7919 % every == 0));
+        let Ok(pattern) = pattern else { continue };
+        let (values, mut scratch) = (normals(pattern.len()), vec![0.0; pattern.scratch()]);
+        for m in [1, 256] {
+            let (a, mut out) = (normals(m * k), vec![0.0; m * n]);
+            group.bench_function(format!("{m}x{k}x{n}, 1 of {every}"), |bench| {
+                bench.iter(|| {
+                    let (a, mut out) = (Mat::new(&a, m, k)?, MatMut::new(&mut out, m, n)?);
+                    pattern.product(&values, a, &[0], &mut scratch, &mut out)
+                });
+            });
+        }
+    }
+    drop(group);
+    let dense = [[1, 784, 300], [256, 784, 300], [1, 300, 100], [256, 300, 100], [1, 100, 10], [256, 100, 10]];
+    bench_each(&mut c.benchmark_group("dense beside sparse"), &dense, plain);
+}
+
+criterion_group!(benches, one_row, forward, weight_gradients, input_gradients, sparse);
 criterion_main!(benches);

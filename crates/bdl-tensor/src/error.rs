@@ -22,4 +22,24 @@ pub enum Error {
         /// `[rows, cols]` got.
         got: [usize; 2],
     },
+    /// The elements of a sparse matrix are not ascending, or not all inside it.
+    #[error("sparse matrix: element {index} must be at least {least} and below {below}, got {got}")]
+    Element {
+        /// Which of the elements.
+        index: usize,
+        /// One behind its predecessor.
+        least: usize,
+        /// Elements of the whole matrix.
+        below: usize,
+        /// Where it is.
+        got: usize,
+    },
+    /// A matrix that has more elements than can be numbered.
+    #[error("{what}: must have fewer than 2^32 elements, got [{}, {}]", shape[0], shape[1])]
+    TooLarge {
+        /// The matrix.
+        what: &'static str,
+        /// `[rows, cols]` asked for.
+        shape: [usize; 2],
+    },
 }
