@@ -43,15 +43,16 @@ pub(crate) fn work(args: &PredictArgs) -> Result<(FileReport, Option<usize>)> {
     // Before the work, so that an output that cannot be written is known now.
     let file = args.out.as_deref().map(OutputFile::create).transpose()?;
     let model = Model::load(&args.model)?;
-    let mut reader = RowReader::open(&args.data, args.read.delimiter)?;
+    let reader = RowReader::open(&args.data, args.read.delimiter)?;
     let how = how(args, &model);
     let columns = model.output_columns(&how.keep, how.telling.draws);
     let pool = RayonPool::new(args.run.threads.unwrap_or(0)).map_err(Error::from)?;
 
+    let data = reader.file().to_owned();
     let name = args.out.as_deref().unwrap_or(Path::new("standard output"));
     let mut sink = Sink::new(file, args.run.format == Format::Json && args.out.is_none());
     let mut skipped = 0;
-    let report = model.predict_file(&mut reader, &how, &pool, &mut |event| {
+    let report = model.predict_file(reader, &how, &pool, &mut |event| {
         match event {
             FileEvent::Row(row) => {
                 sink.row(&model, &columns, &row).map_err(|source| write_error(name, source))?
@@ -62,13 +63,14 @@ pub(crate) fn work(args: &PredictArgs) -> Result<(FileReport, Option<usize>)> {
                     out::notice(format_args!("skipped: {e}"));
                 }
             }
+            FileEvent::CaughtUp => sink.flush().map_err(|source| write_error(name, source))?,
             _ => {}
         }
         Ok(())
     })?;
     if report.rows == 0 {
-        let (file, n) = (reader.file(), report.skipped);
-        return Err(anyhow!("{file}: expected rows that can be predicted, got none among {n}"));
+        let n = report.skipped;
+        return Err(anyhow!("{data}: expected rows that can be predicted, got none among {n}"));
     }
     sink.finish(name)?;
     let samples = args.tolerance.is_none().then(|| model.predictor(how.passes).map(|p| p.samples()));
@@ -150,6 +152,14 @@ impl Sink {
             Self::File { csv, begun } => csv_row(csv, begun, model, columns, row),
             Self::Csv { csv, begun } => csv_row(csv, begun, model, columns, row),
             Self::JsonLines(out) => writeln!(out, "{}", json_row(model, columns, row)),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match self {
+            Self::File { csv, .. } => csv.flush(),
+            Self::Csv { csv, .. } => csv.flush(),
+            Self::JsonLines(out) => out.flush(),
         }
     }
 

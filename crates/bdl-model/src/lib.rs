@@ -12,6 +12,7 @@ mod levels;
 mod method;
 mod model;
 mod names;
+mod output;
 mod predict;
 mod reader;
 mod records;
@@ -33,6 +34,7 @@ pub use crate::error::{Error, Place};
 pub use crate::evaluate::Evaluation;
 pub use crate::method::Method;
 pub use crate::model::{LayerSummary, Model};
+pub use crate::output::{OutputValue, PredictedRow, write_csv_header, write_csv_row};
 pub use crate::predict::{
     ClassPrediction, ModelPredictor, Prediction, Predictions, RealPrediction, RowScratch, Telling,
 };
@@ -46,10 +48,7 @@ pub use crate::select::{
 };
 pub use crate::sniff::{DELIMITERS, sniff_delimiter};
 pub use crate::split::{Split, SplitKey, split_by_fraction, split_by_group, split_by_order, split_key};
-pub use crate::stream::{
-    FileEvent, FilePrediction, FileReport, OnBadRow, OutputValue, PredictedRow, write_csv_header,
-    write_csv_row,
-};
+pub use crate::stream::{FileEvent, FilePrediction, FileReport, OnBadRow};
 pub use crate::table::{Cell, ColumnKind, MISSING_MARKS, Table};
 pub use crate::target::Targets;
 pub use crate::train::{TrainConfig, TrainProgress, Training, Valid};

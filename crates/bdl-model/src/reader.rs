@@ -16,6 +16,8 @@ use crate::sniff::{LINES, sniff_delimiter};
 /// Bytes read ahead at most to find the delimiter.
 const HEAD_BYTES: usize = 1 << 16;
 
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
 /// Reads a CSV file or standard input by rows.
 ///
 /// | | |
@@ -48,6 +50,19 @@ pub struct RowReader {
     delimiter: u8,
     records: Records,
     row: u64,
+    /// Whether a read may have to wait for whoever writes: anything but a regular file.
+    waits: bool,
+}
+
+/// What stands behind the rows of a chunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Next {
+    /// Nothing.
+    End,
+    /// Rows, or the end, that need not be waited for.
+    Here,
+    /// Rows, or the end, that may not have come yet.
+    Later,
 }
 
 impl std::fmt::Debug for RowReader {
@@ -70,10 +85,11 @@ impl RowReader {
         let name = path.display().to_string();
         let fail = |source| Error::Io { file: name.as_str().into(), source };
         let file = File::open(path).map_err(fail)?;
-        if file.metadata().map_err(fail)?.is_dir() {
+        let meta = file.metadata().map_err(fail)?;
+        if meta.is_dir() {
             return Err(Error::Directory { file: name.into() });
         }
-        RowReader::from_reader(&name, file, delimiter)
+        Ok(RowReader { waits: !meta.is_file(), ..RowReader::from_reader(&name, file, delimiter)? })
     }
 
     /// Reads from `source`, which messages call `name`.
@@ -92,12 +108,15 @@ impl RowReader {
             return Err(Error::Delimiter { got: got.into() });
         }
         let mut source = BufReader::with_capacity(HEAD_BYTES, source);
-        let head = read_head(&mut source).map_err(|source| Error::Io { file: Arc::clone(&file), source })?;
+        // A delimiter that is given need not be looked for.
+        let lines = if delimiter.is_some() { 0 } else { LINES };
+        let head =
+            read_head(&mut source, lines).map_err(|source| Error::Io { file: Arc::clone(&file), source })?;
         let delimiter = delimiter.unwrap_or_else(|| sniff_delimiter(first_lines(&head)));
         let mut records =
             Records::new(Arc::clone(&file), Box::new(Cursor::new(head).chain(source)), delimiter);
         let columns = read_header(&mut records)?;
-        Ok(RowReader { file, columns, delimiter, records, row: 0 })
+        Ok(RowReader { file, columns, delimiter, records, row: 0, waits: true })
     }
 
     /// The file's name as messages give it.
@@ -130,12 +149,37 @@ impl RowReader {
         Ok(!chunk.is_empty())
     }
 
+    /// The same without waiting for a further row once there is one.
+    pub(crate) fn next_rows(&mut self, max_rows: usize, chunk: &mut Chunk) -> Result<Next, Error> {
+        chunk.clear();
+        self.append(max_rows, chunk, RowReader::is_next_here)?;
+        Ok(match (chunk.is_empty(), self.is_next_here()) {
+            (true, _) => Next::End,
+            (false, true) => Next::Here,
+            (false, false) => Next::Later,
+        })
+    }
+
+    fn is_next_here(&self) -> bool {
+        !self.waits || self.records.is_next_here()
+    }
+
     /// Appends at most `max_rows` rows.
     pub(crate) fn append_rows(&mut self, max_rows: usize, chunk: &mut Chunk) -> Result<(), Error> {
+        self.append(max_rows, chunk, |_| true)
+    }
+
+    /// Appends at most `max_rows` rows, the second and later ones only if `goes_on`.
+    fn append(
+        &mut self,
+        max_rows: usize,
+        chunk: &mut Chunk,
+        goes_on: impl Fn(&RowReader) -> bool,
+    ) -> Result<(), Error> {
         chunk.file = Arc::clone(&self.file);
         chunk.columns = self.columns.len();
         let full = chunk.len().saturating_add(max_rows);
-        while chunk.len() < full && self.records.read(self.row + 1)? {
+        while chunk.len() < full && (chunk.is_empty() || goes_on(self)) && self.records.read(self.row + 1)? {
             if self.columns.len() > 1 && self.records.is_blank() {
                 continue;
             }
@@ -160,11 +204,12 @@ impl RowReader {
     }
 }
 
-/// Reads until the first lines are there, but not past what is buffered, so that a slow pipe is not waited
-/// for.
-fn read_head(source: &mut impl BufRead) -> io::Result<Vec<u8>> {
+/// Reads until the first lines are there and a byte order mark would be, but not past what is buffered, so that a slow
+/// pipe is not waited for.
+fn read_head(source: &mut impl BufRead, lines: usize) -> io::Result<Vec<u8>> {
     let mut head = Vec::new();
-    while head.len() < HEAD_BYTES && bytecount(&head, b'\n') < LINES {
+    let is_enough = |head: &[u8]| head.len() >= BYTE_ORDER_MARK.len() && bytecount(head, b'\n') >= lines;
+    while head.len() < HEAD_BYTES && !is_enough(&head) {
         let buffer = match source.fill_buf() {
             Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
             other => other?,
@@ -176,8 +221,8 @@ fn read_head(source: &mut impl BufRead) -> io::Result<Vec<u8>> {
         head.extend_from_slice(buffer);
         source.consume(read);
     }
-    if head.starts_with(b"\xef\xbb\xbf") {
-        head.drain(..3);
+    if head.starts_with(BYTE_ORDER_MARK) {
+        head.drain(..BYTE_ORDER_MARK.len());
     }
     Ok(head)
 }

@@ -29,6 +29,8 @@ pub(crate) struct Records {
     pub(crate) first_line: u64,
     /// Whether the current record's own line end was among those consumed.
     ended_by_lf: bool,
+    /// Whether bytes of a further record were read with the current one's.
+    next_is_here: bool,
     done: bool,
 }
 
@@ -45,6 +47,7 @@ impl Records {
             line_ends: 0,
             first_line: 1,
             ended_by_lf: false,
+            next_is_here: false,
             done: false,
         }
     }
@@ -96,6 +99,7 @@ impl Records {
             let (result, read, written, ended) = self.core.read_record(input, bytes, ends);
             self.len += written;
             self.fields += ended;
+            self.next_is_here = !at_end && buffer[read..].iter().any(|b| !matches!(b, b'\r' | b'\n'));
             if !at_end {
                 self.line_ends += bytecount(&buffer[..read], b'\n') as u64;
                 self.ended_by_lf = read > 0 && buffer[read - 1] == b'\n';
@@ -122,6 +126,11 @@ impl Records {
         }
         self.bytes.resize(2 * self.bytes.len(), 0);
         Ok(())
+    }
+
+    /// Whether the next record is here, or at least its beginning: what is written by rows is read without waiting.
+    pub(crate) fn is_next_here(&self) -> bool {
+        self.next_is_here
     }
 
     pub(crate) fn ends(&self) -> &[usize] {

@@ -207,7 +207,7 @@ fn a_bad_row_stops_after_the_rows_before_it() {
     let how = file_prediction(3);
     let error = model
         .predict_file(
-            &mut reader("a,b,colour\n1,2,red\n2,2,blue\n1,oops,red\n3,4,blue\n"),
+            reader("a,b,colour\n1,2,red\n2,2,blue\n1,oops,red\n3,4,blue\n"),
             &how,
             &Serial,
             &mut |e| {
@@ -234,7 +234,7 @@ fn skipped_rows_are_told_in_input_order_and_change_no_other() {
     how.keep = vec!["colour".to_owned()];
     let (mut events, mut told) = (Vec::new(), Vec::new());
     let report = model
-        .predict_file(&mut reader(BAD), &how, &Serial, &mut |event| {
+        .predict_file(reader(BAD), &how, &Serial, &mut |event| {
             match event {
                 FileEvent::Row(row) => {
                     events.push(format!("{} {:?}", row.number, row.kept));
@@ -396,7 +396,7 @@ fn written_predictions_read_back_with_the_same_bits() {
         let columns = model.output_columns(&how.keep, 2);
         bdl_model::write_csv_header(&mut csv, &columns).unwrap();
         let mut told = Vec::new();
-        let report = model.predict_file(&mut reader(&text), &how, &Serial, &mut |event| {
+        let report = model.predict_file(reader(&text), &how, &Serial, &mut |event| {
             if let FileEvent::Row(row) = event {
                 bdl_model::write_csv_row(&mut csv, &model, &row).unwrap();
                 told.push((*row.prediction, row.probs.to_vec()));

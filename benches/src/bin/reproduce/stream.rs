@@ -71,7 +71,7 @@ fn predict(model: &Model, file: &Path, out: &Path, threads: usize) -> Result<(),
     let how = FilePrediction { passes: model.passes(), ..FilePrediction::default() };
     let pool = RayonPool::new(threads)?;
     let mut failed = None;
-    model.predict_file(&mut RowReader::open(file, None)?, &how, &pool, &mut |event| {
+    model.predict_file(RowReader::open(file, None)?, &how, &pool, &mut |event| {
         if let FileEvent::Row(row) = event
             && let Err(e) = write_csv_row(&mut csv, model, &row)
         {

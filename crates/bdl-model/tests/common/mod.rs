@@ -6,7 +6,8 @@ use std::ops::ControlFlow;
 
 use bdl_dist::{Noise, NoiseRng, Purpose};
 use bdl_model::{
-    FileEvent, FilePrediction, FileReport, Method, Model, Prediction, RowReader, Table, TrainConfig, Training,
+    FileEvent, FilePrediction, FileReport, Method, Model, PredictedRow, Prediction, RowReader, Table,
+    TrainConfig, Training,
 };
 use bdl_tensor::{Pool, Serial};
 
@@ -82,6 +83,17 @@ pub(crate) struct Told {
     pub(crate) bits: Vec<u64>,
 }
 
+impl Told {
+    pub(crate) fn of(row: &PredictedRow<'_>) -> Self {
+        Self {
+            number: row.number,
+            kept: row.kept.iter().map(|&s| s.to_owned()).collect(),
+            prediction: *row.prediction,
+            bits: told_bits(row.prediction, row.probs, row.draws),
+        }
+    }
+}
+
 pub(crate) fn numbers(prediction: &Prediction) -> Vec<f64> {
     match *prediction {
         Prediction::Real(p) => {
@@ -108,14 +120,9 @@ pub(crate) fn predict_with(
     pool: &dyn Pool,
 ) -> Result<(Vec<Told>, FileReport), bdl_model::Error> {
     let mut told = Vec::new();
-    let report = model.predict_file(&mut reader(text), how, pool, &mut |event| {
+    let report = model.predict_file(reader(text), how, pool, &mut |event| {
         if let FileEvent::Row(row) = event {
-            told.push(Told {
-                number: row.number,
-                kept: row.kept.iter().map(|&s| s.to_owned()).collect(),
-                prediction: *row.prediction,
-                bits: told_bits(row.prediction, row.probs, row.draws),
-            });
+            told.push(Told::of(&row));
         }
         Ok(())
     })?;

@@ -1,0 +1,164 @@
+//! What is written of a predicted row: columns, values, CSV.
+
+use std::io::{self, Write};
+
+use crate::model::Model;
+use crate::predict::Prediction;
+use crate::select::Task;
+
+/// One predicted row of a file.
+#[derive(Clone, Copy, Debug)]
+pub struct PredictedRow<'a> {
+    /// Number of the data row in the file, from 1.
+    pub number: u64,
+    /// The kept cells, as they stand in the file.
+    pub kept: &'a [&'a str],
+    /// The prediction.
+    pub prediction: &'a Prediction,
+    /// Class probabilities; empty in regression.
+    pub probs: &'a [f64],
+    /// Draws, class indices in classification.
+    pub draws: &'a [f64],
+}
+
+impl Model {
+    /// Names of the columns that [`write_csv_row`] writes: the kept ones, then the prediction's.
+    #[must_use]
+    pub fn output_columns(&self, keep: &[String], draws: usize) -> Vec<String> {
+        let mut columns = keep.to_vec();
+        let own: &[&str] = match self.task() {
+            Task::Regression => {
+                &["mean", "std", "aleatoric_std", "epistemic_std", "lower", "upper", "mean_mcse"]
+            }
+            Task::Classification => {
+                columns.push("label".to_owned());
+                columns.extend(self.schema().class_names().iter().map(|class| format!("prob_{class}")));
+                &["predictive_entropy", "expected_entropy", "mutual_information", "mutual_information_mcse"]
+            }
+        };
+        columns.extend(own.iter().map(|&name| name.to_owned()));
+        columns.extend((1..=draws).map(|i| format!("draw_{i}")));
+        columns
+    }
+
+    /// Values of the columns of [`output_columns`](Model::output_columns) behind the kept ones.
+    ///
+    /// An absent Monte Carlo error is an empty text; classes are told by name.
+    #[must_use]
+    pub fn output_values(&self, row: &PredictedRow<'_>) -> Vec<OutputValue> {
+        self.values(row)
+            .map(|value| match value {
+                ValueRef::Number(x) => OutputValue::Number(x),
+                ValueRef::Text(text) => OutputValue::Text(text.to_owned()),
+                ValueRef::Absent => OutputValue::Absent,
+            })
+            .collect()
+    }
+
+    /// The same without a copy.
+    fn values<'a>(&'a self, row: &PredictedRow<'a>) -> impl Iterator<Item = ValueRef<'a>> {
+        let class = |i: f64| ValueRef::Text(&self.schema().class_names()[i as usize]);
+        let (label, numbers, mcse) = match *row.prediction {
+            Prediction::Real(p) => {
+                let numbers = [p.mean, p.std, p.aleatoric_std, p.epistemic_std, p.lower, p.upper];
+                (None, (numbers, 6), p.mean_mcse)
+            }
+            Prediction::Class(p) => {
+                let [a, b, c] = [p.predictive_entropy, p.expected_entropy, p.mutual_information];
+                let label = Some(class(f64::from(p.label)));
+                (label, ([a, b, c, 0.0, 0.0, 0.0], 3), p.mutual_information_mcse)
+            }
+        };
+        let of_classes = label.is_some();
+        let draw = move |x: f64| if of_classes { class(x) } else { ValueRef::Number(x) };
+        let (numbers, n) = numbers;
+        label
+            .into_iter()
+            .chain(row.probs.iter().copied().map(ValueRef::Number))
+            .chain(numbers.into_iter().take(n).map(ValueRef::Number))
+            .chain(std::iter::once(mcse.map_or(ValueRef::Absent, ValueRef::Number)))
+            .chain(row.draws.iter().copied().map(draw))
+    }
+}
+
+/// An [`OutputValue`] whose text stands elsewhere.
+enum ValueRef<'a> {
+    Number(f64),
+    Text(&'a str),
+    Absent,
+}
+
+/// A value of a predicted row.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum OutputValue {
+    /// A number.
+    Number(f64),
+    /// A text: the name of a class.
+    Text(String),
+    /// Nothing: there is no such value.
+    Absent,
+}
+
+/// A number in its shortest exact form, without an allocation.
+struct Digits {
+    text: [u8; LONGEST],
+    len: usize,
+}
+
+/// −5e−324 has 327 characters.
+const LONGEST: usize = 400;
+
+impl Digits {
+    fn of(x: f64) -> Result<Self, csv::Error> {
+        let mut digits = Self { text: [0; LONGEST], len: 0 };
+        write!(digits, "{x}")?;
+        Ok(digits)
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.text[..self.len]
+    }
+}
+
+impl Write for Digits {
+    fn write(&mut self, text: &[u8]) -> io::Result<usize> {
+        let n = (&mut self.text[self.len..]).write(text)?;
+        self.len += n;
+        Ok(n)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+/// Writes the header of the predictions.
+///
+/// # Errors
+/// If the writer does not take it.
+pub fn write_csv_header<W: Write>(csv: &mut csv::Writer<W>, columns: &[String]) -> Result<(), csv::Error> {
+    csv.write_record(columns)
+}
+
+/// Writes a predicted row: the kept cells as they stand in the file, numbers in their shortest exact form.
+///
+/// # Errors
+/// If the writer does not take it.
+pub fn write_csv_row<W: Write>(
+    csv: &mut csv::Writer<W>,
+    model: &Model,
+    row: &PredictedRow<'_>,
+) -> Result<(), csv::Error> {
+    for kept in row.kept {
+        csv.write_field(kept)?;
+    }
+    for value in model.values(row) {
+        match value {
+            ValueRef::Number(x) => csv.write_field(Digits::of(x)?.as_bytes())?,
+            ValueRef::Text(text) => csv.write_field(text)?,
+            ValueRef::Absent => csv.write_field("")?,
+        }
+    }
+    csv.write_record(None::<&[u8]>)
+}
