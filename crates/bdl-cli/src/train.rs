@@ -241,6 +241,7 @@ fn training(config: &TrainConfig) -> String {
     };
     let schedule = match fit.schedule {
         Schedule::Cosine { .. } => ", cosine".to_owned(),
+        Schedule::Linear { hold } => format!(", falling in a line behind {hold} of the epochs"),
         Schedule::Step { every, factor } => format!(", times {factor} every {every} epochs"),
         _ => String::new(),
     };

@@ -91,7 +91,7 @@ pub(crate) struct TrainArgs {
     /// Shrinks the weights, times the learning rate, at each step; adamw [default: 0.01]
     #[arg(long, value_name = "X", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Training")]
     pub(crate) weight_decay: Option<f64>,
-    /// Learning rate over training: constant, cosine, or step:EVERY:FACTOR in epochs
+    /// Learning rate over training: constant, cosine, linear:HOLD, or step:EVERY:FACTOR in epochs
     #[arg(long, value_name = "SPEC", value_parser = schedule, default_value = "cosine", help_heading = "Training")]
     pub(crate) schedule: Schedule,
     /// How variational layers draw in training; mean-field [default: local]
@@ -261,6 +261,10 @@ fn schedule(text: &str) -> Result<Schedule, String> {
     match *parts {
         ["constant"] => Ok(Schedule::Constant),
         ["cosine"] => Ok(Schedule::Cosine { end: 0.0 }),
+        ["linear", hold] => match hold.parse() {
+            Ok(hold) if (0.0..1.0).contains(&hold) => Ok(Schedule::Linear { hold }),
+            _ => Err(format!("expected a HOLD in [0, 1), got {hold}")),
+        },
         ["step", every, factor] => {
             let factor = positive(factor)?;
             if factor > 1.0 {
@@ -268,7 +272,9 @@ fn schedule(text: &str) -> Result<Schedule, String> {
             }
             Ok(Schedule::Step { every: positive(every)?, factor })
         }
-        _ => Err("expected constant, cosine or step:EVERY:FACTOR, such as step:50:0.5".to_owned()),
+        _ => {
+            Err("expected constant, cosine, linear:HOLD or step:EVERY:FACTOR, such as step:50:0.5".to_owned())
+        }
     }
 }
 
@@ -449,6 +455,8 @@ mod tests {
         assert_eq!(prior("normal:0.5"), Ok(Prior::StdDev(0.5)));
         assert_eq!(prior("fan-in:1"), Ok(Prior::FanIn(1.0)));
         assert!(prior("normal:0").is_err() && prior("laplace:1").is_err());
+        assert_eq!(schedule("linear:0.5"), Ok(Schedule::Linear { hold: 0.5 }));
+        assert!(schedule("linear:1").is_err());
         assert_eq!(schedule("step:50:0.5"), Ok(Schedule::Step { every: 50.0, factor: 0.5 }));
         assert!(
             schedule("step:50").is_err() && schedule("step:50:2").is_err() && schedule("linear").is_err()

@@ -11,6 +11,7 @@ use crate::error::check_arg;
 /// |---|---|---|---|---|
 /// | `Constant` | | | | multiplier 1 throughout |
 /// | `Cosine` | `end` | 0 | `[0, 1]` | falls along half a cosine from 1 to `end` |
+/// | `Linear` | `hold` | 0 | `[0, 1)` | share of training at the base rate, before it falls in a straight line to 0 |
 /// | `Step` | `every` | | `> 0` | epochs between two falls |
 /// | | `factor` | | `(0, 1]` | multiplied in at each fall |
 ///
@@ -35,6 +36,11 @@ pub enum Schedule {
         /// Multiplier at the end of training.
         end: f64,
     },
+    /// The base rate for a share of training, then a straight line down to 0.
+    Linear {
+        /// Share of training at the base rate.
+        hold: f64,
+    },
     /// Stairs.
     Step {
         /// Epochs between two falls.
@@ -55,6 +61,9 @@ impl Schedule {
             Self::Cosine { end } => {
                 check_arg("cosine schedule: end", "in [0, 1]", end, (0.0..=1.0).contains(&end))?;
             }
+            Self::Linear { hold } => {
+                check_arg("linear schedule: hold", "in [0, 1)", hold, (0.0..1.0).contains(&hold))?;
+            }
             Self::Step { every, factor } => {
                 check_arg("step schedule: every", "finite and > 0", every, every > 0.0 && every.is_finite())?;
                 check_arg("step schedule: factor", "in (0, 1]", factor, factor > 0.0 && factor <= 1.0)?;
@@ -68,6 +77,7 @@ impl Schedule {
     /// ```text
     /// Constant:  1
     /// Cosine:    end + (1 − end)·½(1 + cos(π·epoch/epochs))
+    /// Linear:    min(1, (1 − epoch/epochs)/(1 − hold))
     /// Step:      factor^⌊epoch/every⌋
     /// ```
     /// `epoch` may have a fraction, so that the rate can change with every step; behind the end it stays as at the end.
@@ -76,6 +86,7 @@ impl Schedule {
         match *self {
             Self::Constant => 1.0,
             Self::Cosine { end } => end + (1.0 - end) * 0.5 * (1.0 + (PI * done(epoch, epochs as f64)).cos()),
+            Self::Linear { hold } => ((1.0 - done(epoch, epochs as f64)) / (1.0 - hold)).min(1.0),
             Self::Step { every, factor } => factor.powf((epoch.max(0.0) / every).floor()),
         }
     }
@@ -137,9 +148,12 @@ mod tests {
 
     #[test]
     fn every_schedule_starts_at_one() {
-        for s in
-            [Schedule::Constant, Schedule::Cosine { end: 0.1 }, Schedule::Step { every: 3.0, factor: 0.5 }]
-        {
+        for s in [
+            Schedule::Constant,
+            Schedule::Cosine { end: 0.1 },
+            Schedule::Linear { hold: 0.5 },
+            Schedule::Step { every: 3.0, factor: 0.5 },
+        ] {
             assert_eq!(s.multiplier(0.0, 9), 1.0, "{s:?}");
             s.check().unwrap();
         }
@@ -153,6 +167,17 @@ mod tests {
         assert!(
             (0..90).all(|i| s.multiplier(f64::from(i) / 10.0, 9) > s.multiplier(f64::from(i + 1) / 10.0, 9))
         );
+    }
+
+    #[test]
+    fn linear_holds_and_then_falls_to_nothing() {
+        let s = Schedule::Linear { hold: 0.5 };
+        assert_eq!(
+            [0.0, 4.0, 6.0, 7.0, 8.0, 9.0].map(|e| s.multiplier(e, 8)),
+            [1.0, 1.0, 0.5, 0.25, 0.0, 0.0]
+        );
+        assert_eq!(Schedule::Linear { hold: 0.0 }.multiplier(2.0, 8), 0.75);
+        assert!(Schedule::Linear { hold: 1.0 }.check().is_err());
     }
 
     #[test]
