@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::{
     ActivationLayer, BatchNorm, Dense, Dropout, Error, Layer, LayerNorm, Residual, SparseVdDense,
-    VariationalDense,
+    VariationalConv2d, VariationalDense,
 };
 
 /// Builds a layer from its configuration bytes.
@@ -26,13 +26,14 @@ pub struct Registry {
 impl Default for Registry {
     /// The kinds of this crate.
     fn default() -> Self {
-        let ours: [(&str, LayerBuilder); 7] = [
+        let ours: [(&str, LayerBuilder); 8] = [
             (ActivationLayer::KIND, ActivationLayer::build),
             (BatchNorm::KIND, BatchNorm::build),
             (Dense::KIND, Dense::build),
             (Dropout::KIND, Dropout::build),
             (LayerNorm::KIND, LayerNorm::build),
             (SparseVdDense::KIND, SparseVdDense::build),
+            (VariationalConv2d::KIND, VariationalConv2d::build),
             (VariationalDense::KIND, VariationalDense::build),
         ];
         Self { kinds: ours.into_iter().map(|(kind, build)| (kind.to_owned(), build)).collect() }

@@ -8,8 +8,10 @@ use bdl_dist::NoiseRng;
 use bdl_tensor::{Mat, MatMut, Store};
 use serde::{Deserialize, Serialize};
 
+use crate::conv::{Conv2dMap, Filters};
 use crate::dense::init_he;
 use crate::family::{Extent, Family, MeanField};
+use crate::image::Image;
 use crate::layer::{Backward, Context, KlAt, Layer, LayerReport, Scratch};
 use crate::map::{DenseMap, LinearMap};
 use crate::{Block, Draw, Error, KlTerm, Pass, Prior, Role, codec};
@@ -45,6 +47,13 @@ pub struct Variational<M, F> {
 /// A dense layer with mean-field normal posteriors over weights and biases.
 pub type VariationalDense = Variational<DenseMap, MeanField>;
 
+/// A convolution with mean-field normal posteriors over weights and biases.
+///
+/// With one draw per row the outputs at two positions of an image are drawn independently: each has its own exact
+/// distribution, but that they share weights, and so vary together, is dropped. One draw per pass keeps it.
+/// `docs/math.md#convolution-local`.
+pub type VariationalConv2d = Variational<Conv2dMap, MeanField>;
+
 /// The form in which a file holds a [`Variational`] layer; frozen.
 #[derive(Serialize, Deserialize)]
 struct V1<M, F> {
@@ -68,6 +77,21 @@ impl VariationalDense {
     /// [`Error::Argument`] for a width of 0 or a prior whose scale is not finite and > 0.
     pub fn new(in_dim: usize, out_dim: usize, prior: Prior) -> Result<Self, Error> {
         Self::mean_field(DenseMap::new(Self::KIND, in_dim, out_dim)?, prior)
+    }
+}
+
+impl VariationalConv2d {
+    pub(crate) const KIND: &'static str = "variational-conv2d";
+
+    /// The layer with a prior, its posterior initialized around He weights with a standard deviation of
+    /// `0.1/√fan_in`, where the fan-in is the number of weights of a filter.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for filters that do not fit the image or a prior whose scale is not finite and > 0.
+    pub fn new(image: Image, filters: Filters, prior: Prior) -> Result<Self, Error> {
+        let map = Conv2dMap::new(Self::KIND, image, filters)?;
+        let family = MeanField::new(Self::KIND, prior, 0.1 / (map.fan_in() as f64).sqrt())?;
+        Ok(Self::of(map, family))
     }
 }
 

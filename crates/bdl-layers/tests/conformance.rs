@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bdl_dist::NoiseRng;
 use bdl_layers::{
-    Activation, ActivationLayer, Backward, BatchNorm, Block, Context, Dense, Dropout, Error, Form, KlAt,
-    Layer, LayerNorm, LayerReport, Pass, Prior, Registry, Residual, Scratch, SparseVdDense, VariationalDense,
-    conformance,
+    Activation, ActivationLayer, Backward, BatchNorm, Block, Context, Dense, Dropout, Error, Filters, Form,
+    Image, KlAt, Layer, LayerNorm, LayerReport, Pass, Prior, Registry, Residual, Scratch, SparseVdDense,
+    VariationalConv2d, VariationalDense, Window, conformance,
 };
 use bdl_tensor::{Mat, MatMut};
 
@@ -33,6 +33,14 @@ fn every_layer_keeps_the_contract() {
         Box::new(SparseVdDense::new(4, 3).unwrap().with_init_ln_sigma2(1.0).unwrap()),
         Box::new(SparseVdDense::new(3, 2).unwrap().without_bias()),
     ];
+    for (image, filters) in [
+        (Image::new(4, 4, 2), Filters::new(3, Window::new([3, 2]))),
+        (Image::new(5, 4, 2), Filters::new(4, Window::new([2, 3]).stride([2, 1]).padding([0, 1])).groups(2)),
+        (Image::new(5, 5, 1), Filters::new(2, Window::new([2, 2]).dilation([2, 3]).padding([1, 2]))),
+        (Image::line(6, 2), Filters::new(2, Window::line(3))),
+    ] {
+        table.push(Box::new(VariationalConv2d::new(image, filters, Prior::StdDev(0.7)).unwrap()));
+    }
     for activation in Activation::ALL {
         table.push(Box::new(ActivationLayer::new(activation, 6).unwrap()));
     }

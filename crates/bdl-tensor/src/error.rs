@@ -42,4 +42,14 @@ pub enum Error {
         /// `[rows, cols]` asked for.
         shape: [usize; 2],
     },
+    /// Something reads beyond the end of what it is to read.
+    #[error("{what}: must have at least {needs} elements, got {got}")]
+    TooShort {
+        /// The argument.
+        what: &'static str,
+        /// Elements that are read.
+        needs: usize,
+        /// Elements there are.
+        got: usize,
+    },
 }

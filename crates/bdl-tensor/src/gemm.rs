@@ -21,7 +21,7 @@ pub enum Store {
 
 /// Multiply-adds from which a product is worth splitting: some 30 µs of one core, several times what
 /// it costs to wake another. At half as many, two threads were measured to be slower than one.
-const SPLIT_FROM: usize = 1 << 21;
+pub(crate) const SPLIT_FROM: usize = 1 << 21;
 
 /// Rows of a task are a multiple of the widest micro-kernel's, so that only the last one is partial.
 const ROW_STEP: usize = 16;

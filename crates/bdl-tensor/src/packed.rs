@@ -87,43 +87,100 @@ pub(crate) fn chunks<I: Isa, const TURNED: bool>(
         for index in 0..blocks {
             let terms = first..first + b.terms(index);
             let store = if index == 0 { store } else { Store::Add };
-            Block { a, n, store, index, terms: terms.clone() }.columns::<I, TURNED>(b, tile, c);
+            let block = Block { rows: c.len() / n, n, store, index, terms: terms.clone() };
+            if TURNED {
+                block.columns::<I>(&TurnedLines { a, n }, b, tile, c);
+            } else {
+                block.columns::<I>(&PlainLines { a, n }, b, tile, c);
+            }
             first = terms.end;
         }
     }
 }
 
-/// One block of terms of a chunk of rows.
-struct Block<'a> {
-    a: Strided<'a>,
-    n: usize,
-    store: Store,
-    index: usize,
-    terms: Range<usize>,
+/// The rows of a product: where their terms are read, and where their sums go.
+pub(crate) trait Lines {
+    /// `R` rows from `first` on, over a range of terms.
+    fn left<const R: usize>(&self, first: usize, terms: &Range<usize>) -> impl Left<R>;
+
+    /// Where in C the first columns of `R` rows from `first` on lie.
+    fn places<const R: usize>(&self, first: usize) -> [usize; R];
 }
 
-impl Block<'_> {
+/// Rows of a matrix, each contiguous, for an output of whole rows.
+struct PlainLines<'a> {
+    a: Strided<'a>,
+    n: usize,
+}
+
+impl Lines for PlainLines<'_> {
+    #[inline(always)]
+    fn left<const R: usize>(&self, first: usize, terms: &Range<usize>) -> impl Left<R> {
+        Rows::<R>::new(self.a, first, terms)
+    }
+
+    #[inline(always)]
+    fn places<const R: usize>(&self, first: usize) -> [usize; R] {
+        std::array::from_fn(|i| (first + i) * self.n)
+    }
+}
+
+/// Rows of a matrix that lie side by side, for an output of whole rows.
+struct TurnedLines<'a> {
+    a: Strided<'a>,
+    n: usize,
+}
+
+impl Lines for TurnedLines<'_> {
+    #[inline(always)]
+    fn left<const R: usize>(&self, first: usize, terms: &Range<usize>) -> impl Left<R> {
+        Columns::new(self.a, first, terms)
+    }
+
+    #[inline(always)]
+    fn places<const R: usize>(&self, first: usize) -> [usize; R] {
+        std::array::from_fn(|i| (first + i) * self.n)
+    }
+}
+
+/// One block of terms of some rows, `n` columns wide.
+pub(crate) struct Block {
+    pub(crate) rows: usize,
+    pub(crate) n: usize,
+    pub(crate) store: Store,
+    pub(crate) index: usize,
+    pub(crate) terms: Range<usize>,
+}
+
+impl Block {
     /// All columns, in tiles as wide as the registers allow.
     #[inline(always)]
-    fn columns<I: Isa, const TURNED: bool>(&self, b: &impl Right, tile: &mut [Vector], c: &mut [f32]) {
+    pub(crate) fn columns<I: Isa>(
+        &self,
+        lines: &impl Lines,
+        b: &impl Right,
+        tile: &mut [Vector],
+        c: &mut [f32],
+    ) {
         let widest = if I::WIDE { WIDEST } else { 1 };
         let mut j = 0;
         while j < self.n {
             let vectors = (self.n - j).div_ceil(LANES).min(widest);
             let columns = j..self.n.min(j + vectors * LANES);
             match vectors {
-                1 => self.tile::<I, TURNED, 1>(columns, b, tile, c),
-                2 => self.tile::<I, TURNED, 2>(columns, b, tile, c),
-                3 => self.tile::<I, TURNED, 3>(columns, b, tile, c),
-                _ => self.tile::<I, TURNED, 4>(columns, b, tile, c),
+                1 => self.tile::<I, 1>(lines, columns, b, tile, c),
+                2 => self.tile::<I, 2>(lines, columns, b, tile, c),
+                3 => self.tile::<I, 3>(lines, columns, b, tile, c),
+                _ => self.tile::<I, 4>(lines, columns, b, tile, c),
             }
             j += vectors * LANES;
         }
     }
 
     #[inline(always)]
-    fn tile<I: Isa, const TURNED: bool, const W: usize>(
+    fn tile<I: Isa, const W: usize>(
         &self,
+        lines: &impl Lines,
         columns: Range<usize>,
         b: &impl Right,
         tile: &mut [Vector],
@@ -132,52 +189,35 @@ impl Block<'_> {
         let (spill, tile) = tile.split_at_mut(GROUP * W);
         let tile = &mut tile.as_chunks_mut::<W>().0[..self.terms.len()];
         b.pack(self.index, &columns, tile);
-        let rows = c.len() / self.n;
         let mut i = 0;
-        while i + GROUP <= rows {
-            self.group::<I, TURNED, GROUP, W>(i, &columns, tile, spill, c);
+        while i + GROUP <= self.rows {
+            self.group::<I, GROUP, W>(lines, i, &columns, tile, spill, c);
             i += GROUP;
         }
-        if i + 2 <= rows {
-            self.group::<I, TURNED, 2, W>(i, &columns, tile, spill, c);
+        if i + 2 <= self.rows {
+            self.group::<I, 2, W>(lines, i, &columns, tile, spill, c);
             i += 2;
         }
-        if i < rows {
-            self.group::<I, TURNED, 1, W>(i, &columns, tile, spill, c);
+        if i < self.rows {
+            self.group::<I, 1, W>(lines, i, &columns, tile, spill, c);
         }
     }
 
     #[inline(always)]
-    fn group<I: Isa, const TURNED: bool, const R: usize, const W: usize>(
+    fn group<I: Isa, const R: usize, const W: usize>(
         &self,
+        lines: &impl Lines,
         first: usize,
         columns: &Range<usize>,
         tile: &[[Vector; W]],
         spill: &mut [Vector],
         c: &mut [f32],
     ) {
-        if TURNED {
-            self.rows::<I, R, W>(first, columns, &Columns::new(self.a, first, &self.terms), tile, spill, c);
-        } else {
-            self.rows::<I, R, W>(first, columns, &Rows::new(self.a, first, &self.terms), tile, spill, c);
-        }
-    }
-
-    #[inline(always)]
-    fn rows<I: Isa, const R: usize, const W: usize>(
-        &self,
-        first: usize,
-        columns: &Range<usize>,
-        left: &impl Left<R>,
-        tile: &[[Vector; W]],
-        spill: &mut [Vector],
-        c: &mut [f32],
-    ) {
-        let acc = sums::<I, R, W>(left, tile);
+        let acc = sums::<I, R, W>(&lines.left::<R>(first, &self.terms), tile);
         let Some((spill, _)) = spill.as_chunks_mut::<W>().0.split_first_chunk_mut::<R>() else { return };
         *spill = acc;
-        for (i, acc) in spill.iter().enumerate() {
-            put::<I>(acc.as_flattened(), self.store, &mut c[(first + i) * self.n..][columns.clone()]);
+        for (place, acc) in lines.places::<R>(first).into_iter().zip(spill) {
+            put::<I>(acc.as_flattened(), self.store, &mut c[place..][columns.clone()]);
         }
     }
 }
@@ -198,9 +238,9 @@ fn put<I: Isa>(sums: &[f32], store: Store, out: &mut [f32]) {
 }
 
 /// A right operand with all its terms.
-struct Dense<'a> {
-    b: Strided<'a>,
-    k: usize,
+pub(crate) struct Dense<'a> {
+    pub(crate) b: Strided<'a>,
+    pub(crate) k: usize,
 }
 
 impl Right for Dense<'_> {
