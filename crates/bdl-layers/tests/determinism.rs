@@ -8,7 +8,8 @@ use bdl_dist::{Noise, Purpose};
 use bdl_layers::{Activation, Estimator, Pass, Plan, Scope};
 use bdl_tensor::Pool;
 use bdl_testkit::crew::Crew;
-use common::Spec::{Act, Dense, Drop, Variational};
+use bdl_testkit::oracle::OracleConv;
+use common::Spec::{Act, Dense, Drop, Variational, VariationalConv};
 use common::{bits, numbers, params, plan, predict, train};
 
 /// Real threads that remember who worked.
@@ -70,6 +71,55 @@ fn forward_and_backward_have_the_same_bits_on_one_two_and_three_threads() {
                     assert_eq!(bits(&grads), bits(&grads_there), "{what}: gradient");
                 }
             }
+        }
+    }
+    assert!(pools[1].0.workers() >= 2 && pools[2].0.workers() >= 3, "the pools had nothing to do");
+}
+
+/// A padded and a grouped convolution.
+fn convolutions() -> Plan {
+    let first = OracleConv {
+        image: [9, 8, 3],
+        channels: 8,
+        kernel: [3, 3],
+        stride: [1, 1],
+        padding: [1, 1],
+        dilation: [1, 1],
+        groups: 1,
+    };
+    let second =
+        OracleConv { image: [9, 8, 8], channels: 20, padding: [0, 0], stride: [2, 1], groups: 2, ..first };
+    let (inner, outer) = (first.out_dim(), second.out_dim());
+    plan(&[
+        VariationalConv(first),
+        Act(Activation::Relu, inner),
+        VariationalConv(second),
+        Variational(outer, 3),
+    ])
+}
+
+#[test]
+fn convolutions_have_the_same_bits_on_one_two_and_three_threads_and_row_by_row() {
+    let noise = Noise::new(1, Purpose::Train);
+    let pools = [Threads::new(1), Threads::new(2), Threads::new(3)];
+    let plan = convolutions();
+    let (params, width) = (params(&plan), plan.in_dim());
+    for rows in [1, 3, 17, 300] {
+        let (x, dy) = (numbers(1, rows * width), numbers(2, rows * 3));
+        for estimator in [Estimator::Local, Estimator::Sampling] {
+            let pass = Pass::train(&noise, 5, estimator);
+            let (y, grads) = train(&plan, &params, &x, &dy, &pass);
+            for pool in &pools {
+                let (y_there, grads_there) = train(&plan, &params, &x, &dy, &pass.on(pool));
+                let what = format!("rows {rows}, {estimator:?}, {} threads", pool.threads());
+                assert_eq!(bits(&y), bits(&y_there), "{what}: output");
+                assert_eq!(bits(&grads), bits(&grads_there), "{what}: gradient");
+            }
+            assert_eq!(
+                bits(&y),
+                bits(&in_chunks(&plan, &params, &x, 1, &pass)),
+                "rows {rows}, {estimator:?}"
+            );
         }
     }
     assert!(pools[1].0.workers() >= 2 && pools[2].0.workers() >= 3, "the pools had nothing to do");

@@ -5,57 +5,12 @@
 
 mod common;
 
-use bdl_dist::{Noise, Purpose};
-use bdl_layers::{Activation, Estimator, Pass, Scope};
+use bdl_layers::{Activation, Estimator, Pass};
 use bdl_testkit::finite::{assert_gradient_close, central_gradient};
 use bdl_testkit::oracle::{kl_gaussian_diagonal, kl_mc_dropout};
 use bdl_testkit::source::to_f64;
 use common::Spec::{Act, Dense, Drop, NoBias, Sparse, Variational};
-use common::{Spec, numbers, oracle, params, plan, train};
-
-const ROWS: usize = 4;
-
-fn check(name: &str, specs: &[Spec], pass_of: impl Fn(u64) -> Pass<'static>) {
-    let plan = plan(specs);
-    let params = params(&plan);
-    let at = to_f64(&params);
-    let dy = numbers(1, ROWS * plan.out_dim());
-    // Inputs and noise are redrawn until no relu is nearer to its kink than 1e-3.
-    let (pass, net, x) = (0..100)
-        .map(|n| (pass_of(n), oracle(specs, &pass_of(n), ROWS), numbers(100 + n, ROWS * plan.in_dim())))
-        .find(|(_, net, x)| net.relu_margin(&at, &to_f64(x), ROWS) > 1e-3)
-        .unwrap_or_else(|| panic!("{name}: every draw is near a kink"));
-    let x64 = to_f64(&x);
-    let (y, grads) = train(&plan, &params, &x, &dy, &pass);
-    assert_gradient_close(&format!("{name}: output"), &y, &net.forward(&at, &x64, ROWS), 1e-5);
-    let loss = |p: &[f64]| net.forward(p, &x64, ROWS).iter().zip(&dy).map(|(y, d)| y * f64::from(*d)).sum();
-    let expected = central_gradient(loss, &at);
-    assert!(expected.iter().any(|g| g.abs() > 1e-3), "{name}: nothing to compare");
-    assert_gradient_close(name, &grads, &expected, 1e-3);
-    // Each block too, so that small gradients of scales do not hide behind those of means.
-    for entry in plan.entries() {
-        let (got, expected) = (&grads[entry.range.clone()], &expected[entry.range.clone()]);
-        if expected.iter().any(|g| g.abs() > 1e-3) {
-            assert_gradient_close(&format!("{name} {}", entry.path()), got, expected, 1e-3);
-        }
-    }
-}
-
-fn noise() -> &'static Noise {
-    static NOISE: std::sync::OnceLock<Noise> = std::sync::OnceLock::new();
-    NOISE.get_or_init(|| Noise::new(7, Purpose::Train))
-}
-
-type PassOf = fn(u64) -> Pass<'static>;
-
-/// Every way to draw: the mean, both estimators in training, both scopes in prediction.
-const PASSES: [(&str, PassOf); 5] = [
-    ("mean", |_| Pass::mean()),
-    ("local", |n| Pass::train(noise(), n, Estimator::Local)),
-    ("sampling", |n| Pass::train(noise(), n, Estimator::Sampling)),
-    ("per pass", |n| Pass::predict(noise(), n, Scope::Pass, Estimator::Local).starting_at(9)),
-    ("per row", |n| Pass::predict(noise(), n, Scope::Row, Estimator::Local).starting_at(9)),
-];
+use common::{PASSES, Spec, check_gradients, params, plan, train, training_noise};
 
 #[test]
 fn gradients_match_the_oracle_for_every_layer_activation_estimator_and_place_of_dropout() {
@@ -74,7 +29,7 @@ fn gradients_match_the_oracle_for_every_layer_activation_estimator_and_place_of_
                 let kept = [front, true, true, behind, true];
                 let specs: Vec<Spec> = all.into_iter().zip(kept).filter(|s| s.1).map(|s| s.0).collect();
                 for (pass, pass_of) in PASSES {
-                    check(
+                    check_gradients(
                         &format!("{kind}, {}, dropout {place}, {pass}", activation.name()),
                         &specs,
                         pass_of,
@@ -99,7 +54,7 @@ fn gradients_match_the_oracle_through_three_layers_of_both_kinds() {
         Act(Activation::Sigmoid, 2),
     ];
     for (pass, pass_of) in PASSES {
-        check(pass, &specs, pass_of);
+        check_gradients(pass, &specs, pass_of);
     }
 }
 
@@ -145,7 +100,7 @@ fn a_unit_of_variance_zero_has_gradient_zero_and_not_nan() {
     let plan = plan(&[Variational(2, 2)]);
     let mut params = params(&plan);
     params[10..].fill(-1e4); // bias.rho: sigma = 0
-    let pass = Pass::train(noise(), 0, Estimator::Local);
+    let pass = Pass::train(training_noise(), 0, Estimator::Local);
     let (y, grads) = train(&plan, &params, &[0.0, 0.0], &[1.0, -1.0], &pass);
     assert_eq!(y, params[8..10]);
     assert_eq!(grads, [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, -1.0, 0.0, 0.0]);
@@ -167,7 +122,7 @@ fn kl_and_gradients_are_finite_at_extreme_scales() {
         assert!(plan.kl_grad(&params, 1.0, &mut grads).unwrap().is_finite(), "rho {rho}");
         assert!(grads.iter().all(|g| g.is_finite()), "rho {rho}: {grads:?}");
         for estimator in [Estimator::Local, Estimator::Sampling] {
-            let pass = Pass::train(noise(), 0, estimator);
+            let pass = Pass::train(training_noise(), 0, estimator);
             let (y, grads) = train(&plan, &params, &[0.5, -1.0, 0.0, 0.0], &[1.0; 4], &pass);
             assert!(
                 y.iter().chain(&grads).all(|v| v.is_finite()),

@@ -3,10 +3,12 @@
 //! Layouts are the fast code's: matrices row-major, weights `[in_dim, out_dim]`, `y = x·W + b`, all parameters in one
 //! flat vector, layer after layer, blocks in declaration order.
 
+mod conv;
 mod kl;
 mod likelihood;
 mod network;
 
+pub use conv::OracleConv;
 pub use kl::{
     kl_full_gaussian_isotropic, kl_gaussian, kl_gaussian_diagonal, kl_log_uniform, kl_mc_dropout,
     kl_monte_carlo_diagonal, kl_monte_carlo_full,

@@ -5,11 +5,13 @@
 
 use bdl_dist::{Noise, Purpose};
 use bdl_layers::{
-    Activation, ActivationLayer, Dense, Draw, Dropout, Layer, Pass, Plan, Prior, SparseVdDense,
-    VariationalDense, Workspace,
+    Activation, ActivationLayer, Dense, Draw, Dropout, Estimator, Filters, Image, Layer, Pass, Plan, Prior,
+    Scope, SparseVdDense, VariationalConv2d, VariationalDense, Window, Workspace,
 };
 use bdl_tensor::{Mat, MatMut};
-use bdl_testkit::oracle::{FrozenEps, FrozenMask, OracleActivation, OracleLayer, OracleNet};
+use bdl_testkit::finite::{assert_gradient_close, central_gradient};
+use bdl_testkit::oracle::{FrozenEps, FrozenMask, OracleActivation, OracleConv, OracleLayer, OracleNet};
+use bdl_testkit::source::to_f64;
 
 /// One layer of a test network.
 #[derive(Clone, Copy, Debug)]
@@ -18,6 +20,7 @@ pub(crate) enum Spec {
     Variational(usize, usize),
     NoBias(usize, usize),
     Sparse(usize, usize),
+    VariationalConv(OracleConv),
     Act(Activation, usize),
     Drop(usize, f64),
 }
@@ -31,6 +34,7 @@ pub(crate) fn plan(specs: &[Spec]) -> Plan {
             Spec::Sparse(i, o) => {
                 Box::new(SparseVdDense::new(i, o).unwrap().with_init_ln_sigma2(-2.0).unwrap())
             }
+            Spec::VariationalConv(conv) => Box::new(variational_conv(&conv)),
             Spec::Act(activation, dim) => Box::new(ActivationLayer::new(activation, dim).unwrap()),
             Spec::Drop(dim, drop_prob) => Box::new(Dropout::new(dim, drop_prob).unwrap()),
         }
@@ -40,6 +44,18 @@ pub(crate) fn plan(specs: &[Spec]) -> Plan {
 
 fn variational(in_dim: usize, out_dim: usize) -> VariationalDense {
     VariationalDense::new(in_dim, out_dim, Prior::StdDev(0.8)).unwrap().with_init_sigma(0.3).unwrap()
+}
+
+/// Image and filters of an oracle's geometry.
+pub(crate) fn geometry(conv: &OracleConv) -> (Image, Filters) {
+    let [height, width, channels] = conv.image;
+    let window = Window::new(conv.kernel).stride(conv.stride).padding(conv.padding).dilation(conv.dilation);
+    (Image { height, width, channels }, Filters::new(conv.channels, window).groups(conv.groups))
+}
+
+fn variational_conv(conv: &OracleConv) -> VariationalConv2d {
+    let (image, filters) = geometry(conv);
+    VariationalConv2d::new(image, filters, Prior::StdDev(0.8)).unwrap().with_init_sigma(0.3).unwrap()
 }
 
 /// The twin in `f64` of a network in this pass over `rows` rows, with the same noise.
@@ -62,6 +78,10 @@ pub(crate) fn oracle(specs: &[Spec], pass: &Pass<'_>, rows: usize) -> OracleNet 
                 *eps_b = vec![0.0; out_dim]; // a plain bias
             }
             OracleLayer::SparseVdDense { in_dim, out_dim, bias: true, eps }
+        }
+        Spec::VariationalConv(conv) => {
+            let eps = frozen_eps(at, pass, rows, [conv.weights(), conv.channels], conv.out_dim());
+            OracleLayer::VariationalConv2d { conv, bias: true, eps }
         }
         Spec::Act(activation, _) => OracleLayer::Activation(OracleActivation::named(activation.name())),
         Spec::Drop(dim, drop_prob) => {
@@ -151,3 +171,48 @@ pub(crate) fn train(
 pub(crate) fn bits(x: &[f32]) -> Vec<u32> {
     x.iter().map(|x| x.to_bits()).collect()
 }
+
+const ROWS: usize = 4;
+
+/// Output and gradients of a network against its twin and central differences of it.
+pub(crate) fn check_gradients(name: &str, specs: &[Spec], pass_of: impl Fn(u64) -> Pass<'static>) {
+    let plan = plan(specs);
+    let params = params(&plan);
+    let at = to_f64(&params);
+    let dy = numbers(1, ROWS * plan.out_dim());
+    // Inputs and noise are redrawn until no relu is nearer to its kink than 1e-3.
+    let (pass, net, x) = (0..100)
+        .map(|n| (pass_of(n), oracle(specs, &pass_of(n), ROWS), numbers(100 + n, ROWS * plan.in_dim())))
+        .find(|(_, net, x)| net.relu_margin(&at, &to_f64(x), ROWS) > 1e-3)
+        .unwrap_or_else(|| panic!("{name}: every draw is near a kink"));
+    let x64 = to_f64(&x);
+    let (y, grads) = train(&plan, &params, &x, &dy, &pass);
+    assert_gradient_close(&format!("{name}: output"), &y, &net.forward(&at, &x64, ROWS), 1e-5);
+    let loss = |p: &[f64]| net.forward(p, &x64, ROWS).iter().zip(&dy).map(|(y, d)| y * f64::from(*d)).sum();
+    let expected = central_gradient(loss, &at);
+    assert!(expected.iter().any(|g| g.abs() > 1e-3), "{name}: nothing to compare");
+    assert_gradient_close(name, &grads, &expected, 1e-3);
+    // Each block too, so that small gradients of scales do not hide behind those of means.
+    for entry in plan.entries() {
+        let (got, expected) = (&grads[entry.range.clone()], &expected[entry.range.clone()]);
+        if expected.iter().any(|g| g.abs() > 1e-3) {
+            assert_gradient_close(&format!("{name} {}", entry.path()), got, expected, 1e-3);
+        }
+    }
+}
+
+pub(crate) fn training_noise() -> &'static Noise {
+    static NOISE: std::sync::OnceLock<Noise> = std::sync::OnceLock::new();
+    NOISE.get_or_init(|| Noise::new(7, Purpose::Train))
+}
+
+pub(crate) type PassOf = fn(u64) -> Pass<'static>;
+
+/// Every way to draw: the mean, both estimators in training, both scopes in prediction.
+pub(crate) const PASSES: [(&str, PassOf); 5] = [
+    ("mean", |_| Pass::mean()),
+    ("local", |n| Pass::train(training_noise(), n, Estimator::Local)),
+    ("sampling", |n| Pass::train(training_noise(), n, Estimator::Sampling)),
+    ("per pass", |n| Pass::predict(training_noise(), n, Scope::Pass, Estimator::Local).starting_at(9)),
+    ("per row", |n| Pass::predict(training_noise(), n, Scope::Row, Estimator::Local).starting_at(9)),
+];

@@ -1,6 +1,6 @@
 //! Networks whose noise is part of the layer, so that `forward` is a plain function of the parameters.
 
-use super::{sigmoid, softplus};
+use super::{OracleConv, sigmoid, softplus};
 use crate::stats::normal_cdf;
 use std::ops::Range;
 
@@ -58,16 +58,16 @@ pub enum FrozenMask {
     Row(Vec<bool>),
 }
 
-/// The noise of a variational dense layer, which also says by which estimator it enters.
+/// The noise of a variational layer, which also says by which estimator it enters.
 #[derive(Debug, Clone, PartialEq)]
 pub enum FrozenEps {
     /// No noise: the weights are their means.
     Mean,
     /// One draw of weights and biases for all rows: `w = mu + softplus(rho)·eps`.
     Sampling {
-        /// `[in_dim, out_dim]`.
+        /// One value per weight, in their order.
         eps_w: Vec<f64>,
-        /// `[out_dim]`, empty without bias.
+        /// One value per bias, empty without.
         eps_b: Vec<f64>,
     },
     /// Local reparameterization, a draw per pre-activation. math.md#local-reparameterization
@@ -121,22 +121,43 @@ pub enum OracleLayer {
         /// Estimator and noise.
         eps: FrozenEps,
     },
+    /// A convolution; blocks `weight` `[kernel, kernel, channels/groups, out]`, `bias` `[out]`.
+    Conv2d {
+        /// Its geometry.
+        conv: OracleConv,
+        /// Whether there is a bias block.
+        bias: bool,
+    },
+    /// Blocks `weight.mu`, `weight.rho`, `bias.mu`, `bias.rho`, of the shapes of [`Conv2d`](OracleLayer::Conv2d). Local
+    /// reparameterization draws each output of each position on its own. math.md#convolution-local
+    VariationalConv2d {
+        /// Its geometry.
+        conv: OracleConv,
+        /// Whether there are bias blocks.
+        bias: bool,
+        /// Estimator and noise.
+        eps: FrozenEps,
+    },
 }
+
+const PLAIN: &[&str] = &["weight", "bias"];
+const SPARSE: &[&str] = &["weight.mu", "weight.ln_sigma2", "bias"];
+const VARIATIONAL: &[&str] = &["weight.mu", "weight.rho", "bias.mu", "bias.rho"];
 
 impl OracleLayer {
     /// Names and lengths of the layer's blocks, in order.
     fn blocks(&self) -> Vec<(&'static str, usize)> {
-        let (names, in_dim, out_dim, bias): (&[&str], _, _, _) = match self {
+        let (names, weights, biases, bias) = match self {
             Self::Activation(_) | Self::Dropout { .. } => return Vec::new(),
-            Self::Dense { in_dim, out_dim, bias } => (&["weight", "bias"], in_dim, out_dim, bias),
+            Self::Dense { in_dim, out_dim, bias } => (PLAIN, in_dim * out_dim, *out_dim, bias),
             Self::VariationalDense { in_dim, out_dim, bias, .. } => {
-                (&["weight.mu", "weight.rho", "bias.mu", "bias.rho"], in_dim, out_dim, bias)
+                (VARIATIONAL, in_dim * out_dim, *out_dim, bias)
             }
-            Self::SparseVdDense { in_dim, out_dim, bias, .. } => {
-                (&["weight.mu", "weight.ln_sigma2", "bias"], in_dim, out_dim, bias)
-            }
+            Self::SparseVdDense { in_dim, out_dim, bias, .. } => (SPARSE, in_dim * out_dim, *out_dim, bias),
+            Self::Conv2d { conv, bias } => (PLAIN, conv.weights(), conv.channels, bias),
+            Self::VariationalConv2d { conv, bias, .. } => (VARIATIONAL, conv.weights(), conv.channels, bias),
         };
-        let length = |name: &str| if name.starts_with("weight") { in_dim * out_dim } else { *out_dim };
+        let length = |name: &str| if name.starts_with("weight") { weights } else { biases };
         let present = |name: &&str| *bias || name.starts_with("weight");
         names.iter().copied().filter(present).map(|name| (name, length(name))).collect()
     }
@@ -155,10 +176,20 @@ impl OracleLayer {
             Self::Activation(kind) => x.iter().map(|&v| kind.apply(v)).collect(),
             Self::Dropout { drop_prob, mask } => dropout(*drop_prob, mask, x, rows),
             Self::VariationalDense { in_dim, out_dim, eps, .. } => {
-                variational(&Posterior::split(params, in_dim * out_dim), eps, x, rows, *in_dim, *out_dim)
+                let linear = |x: &[f64], w: &[f64], b: &[f64]| dense(x, rows, *in_dim, *out_dim, w, b);
+                variational(&Posterior::split(params, in_dim * out_dim), eps, x, &linear)
+            }
+            Self::Conv2d { conv, .. } => {
+                let (w, b) = params.split_at(conv.weights());
+                conv.forward(x, w, b, rows)
+            }
+            Self::VariationalConv2d { conv, eps, .. } => {
+                let linear = |x: &[f64], w: &[f64], b: &[f64]| conv.forward(x, w, b, rows);
+                variational(&Posterior::split(params, conv.weights()), eps, x, &linear)
             }
             Self::SparseVdDense { in_dim, out_dim, eps, .. } => {
-                variational(&Posterior::sparse(params, in_dim * out_dim), eps, x, rows, *in_dim, *out_dim)
+                let linear = |x: &[f64], w: &[f64], b: &[f64]| dense(x, rows, *in_dim, *out_dim, w, b);
+                variational(&Posterior::sparse(params, in_dim * out_dim), eps, x, &linear)
             }
         }
     }
@@ -314,30 +345,29 @@ impl<'a> Posterior<'a> {
     }
 }
 
+/// `linear(x, w, b)` is linear in weights and biases, and each of its outputs a sum of products of one weight and one
+/// input.
 fn variational(
     q: &Posterior<'_>,
     eps: &FrozenEps,
     x: &[f64],
-    rows: usize,
-    in_dim: usize,
-    out_dim: usize,
+    linear: &dyn Fn(&[f64], &[f64], &[f64]) -> Vec<f64>,
 ) -> Vec<f64> {
-    let mean = |mu_w: &[f64], mu_b: &[f64]| dense(x, rows, in_dim, out_dim, mu_w, mu_b);
     match eps {
-        FrozenEps::Mean => mean(q.mu_w, q.mu_b),
+        FrozenEps::Mean => linear(x, q.mu_w, q.mu_b),
         FrozenEps::Sampling { eps_w, eps_b } => {
-            assert_eq!(eps_w.len(), q.mu_w.len(), "sampling: eps_w must be [{in_dim}, {out_dim}]");
+            assert_eq!(eps_w.len(), q.mu_w.len(), "sampling: eps_w must have one value per weight");
             assert_eq!(eps_b.len(), q.mu_b.len(), "sampling: eps_b must have one value per bias");
             let w = reparameterized(q.mu_w, &q.sigma_w, eps_w);
             let b = reparameterized(q.mu_b, &q.sigma_b, eps_b);
-            mean(&w, &b)
+            linear(x, &w, &b)
         }
         FrozenEps::Local { eps } => {
-            assert_eq!(eps.len(), rows * out_dim, "local: eps must be [{rows}, {out_dim}]");
             let square = |v: &[f64]| -> Vec<f64> { v.iter().map(|v| v * v).collect() };
-            let variance = dense(&square(x), rows, in_dim, out_dim, &square(&q.sigma_w), &square(&q.sigma_b));
+            let variance = linear(&square(x), &square(&q.sigma_w), &square(&q.sigma_b));
+            assert_eq!(eps.len(), variance.len(), "local: eps must have one value per output");
             let std: Vec<f64> = variance.iter().map(|v| v.sqrt()).collect();
-            reparameterized(&mean(q.mu_w, q.mu_b), &std, eps)
+            reparameterized(&linear(x, q.mu_w, q.mu_b), &std, eps)
         }
     }
 }
