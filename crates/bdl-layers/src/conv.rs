@@ -100,7 +100,7 @@ impl Conv2dMap {
         let (groups, channels) = (filters.groups, filters.channels);
         let out = Image { height, width, channels };
         out.check(layer, "output")?;
-        if groups == 0 || image.channels % groups > 0 || channels % groups > 0 {
+        if !image.channels.is_multiple_of(groups) || !channels.is_multiple_of(groups) {
             let expected = format!("a divisor of {} input and {channels} output channels", image.channels);
             return refuse(layer, "groups", expected, groups.to_string());
         }

@@ -347,12 +347,9 @@ impl<'a> Posterior<'a> {
 
 /// `linear(x, w, b)` is linear in weights and biases, and each of its outputs a sum of products of one weight and one
 /// input.
-fn variational(
-    q: &Posterior<'_>,
-    eps: &FrozenEps,
-    x: &[f64],
-    linear: &dyn Fn(&[f64], &[f64], &[f64]) -> Vec<f64>,
-) -> Vec<f64> {
+type Linear<'a> = &'a dyn Fn(&[f64], &[f64], &[f64]) -> Vec<f64>;
+
+fn variational(q: &Posterior<'_>, eps: &FrozenEps, x: &[f64], linear: Linear<'_>) -> Vec<f64> {
     match eps {
         FrozenEps::Mean => linear(x, q.mu_w, q.mu_b),
         FrozenEps::Sampling { eps_w, eps_b } => {
