@@ -206,6 +206,8 @@ pub(crate) enum EstimatorArg {
     Local,
     /// Draws the weights once for each batch
     Sampling,
+    /// Draws the weights' deviations once for each batch, and their signs for each row
+    Flipout,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
@@ -345,6 +347,7 @@ impl TrainArgs {
             estimator: match self.estimator {
                 None | Some(EstimatorArg::Local) => Estimator::Local,
                 Some(EstimatorArg::Sampling) => Estimator::Sampling,
+                Some(EstimatorArg::Flipout) => Estimator::Flipout,
             },
             patience: self.patience,
             seed: self.seed,

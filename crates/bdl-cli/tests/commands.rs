@@ -11,11 +11,12 @@ fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-const METHODS: [&str; 7] = [
+const METHODS: [&str; 8] = [
     "--method deterministic",
     "--method mc-dropout --drop-prob 0.2",
     "--method mean-field",
     "--method mean-field --estimator sampling --prior normal:0.5",
+    "--method mean-field --estimator flipout",
     "--method ensemble --members 2",
     "--method ensemble --members 2 --of mc-dropout",
     "--method ensemble --members 2 --of mean-field",

@@ -4,10 +4,11 @@ mod common;
 
 use common::{Dir, classes, numbers};
 
-const METHODS: [&str; 4] = [
+const METHODS: [&str; 5] = [
     "--method mc-dropout --hidden 33,17",
     "--method mean-field --hidden 33",
     "--method mean-field --estimator sampling --hidden 33",
+    "--method mean-field --estimator flipout --hidden 33",
     "--method ensemble --members 2 --of mean-field --hidden 9",
 ];
 

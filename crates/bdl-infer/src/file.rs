@@ -114,6 +114,7 @@ struct RecordV1 {
 enum EstimatorV1 {
     Local,
     Sampling,
+    Flipout,
 }
 
 /// Adds a network, its likelihood and its parameter vectors to a file.
@@ -151,10 +152,11 @@ pub fn push_record(file: &mut Container, record: &TrainingRecord) -> Result<(), 
     let estimator = match record.estimator {
         Estimator::Local => EstimatorV1::Local,
         Estimator::Sampling => EstimatorV1::Sampling,
+        Estimator::Flipout => EstimatorV1::Flipout,
         _ => {
             return Err(Error::argument(
                 "save: estimator",
-                "local or sampling",
+                "local, sampling or flipout",
                 format!("{:?}", record.estimator),
             ));
         }
@@ -175,6 +177,7 @@ pub fn read_record(file: &Container) -> Result<TrainingRecord, Error> {
     let estimator = match v.estimator {
         EstimatorV1::Local => Estimator::Local,
         EstimatorV1::Sampling => Estimator::Sampling,
+        EstimatorV1::Flipout => Estimator::Flipout,
     };
     let RecordV1 { rows, epochs, kept_epoch, batch, lr, seed, nll_mean, kl, .. } = v;
     Ok(TrainingRecord { rows, epochs, kept_epoch, batch, lr, estimator, seed, nll_mean, kl })

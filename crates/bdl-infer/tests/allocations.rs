@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use allocation_counter::measure;
 use bdl_dist::{Noise, Purpose};
 use bdl_infer::{Bnn, Data, FitConfig, Gaussian, NoiseSd, Passes, Predictor, RayonPool, Targets, fit};
-use bdl_layers::{Activation, ActivationLayer, Dense, Dropout, Layer, Plan, Prior, Scope, VariationalDense};
+use bdl_layers::{
+    Activation, ActivationLayer, Dense, Dropout, Estimator, Layer, Plan, Prior, Scope, VariationalDense,
+};
 use bdl_tensor::{Mat, Pool, Serial};
 
 /// A pool that counts the allocations of its tasks, on whatever thread they run.
@@ -74,7 +76,7 @@ fn mean_field(inputs: usize, hidden: usize) -> Bnn {
 }
 
 /// Trains on 5 batches of `batch` rows for some epochs.
-fn train(bnn: &Bnn, batch: usize, epochs: usize, pool: &dyn Pool) {
+fn train(bnn: &Bnn, batch: usize, estimator: Estimator, epochs: usize, pool: &dyn Pool) {
     let (rows, cols) = (5 * batch, bnn.plan().in_dim());
     let (mut x, mut y) = (vec![0.0; rows * cols], vec![0.0; rows]);
     let noise = Noise::new(0, Purpose::Other(0));
@@ -82,20 +84,22 @@ fn train(bnn: &Bnn, batch: usize, epochs: usize, pool: &dyn Pool) {
     noise.rng(1).normals(&mut y);
     let data = Data::new(Mat::new(&x, rows, cols).unwrap(), Targets::Real(&y)).unwrap();
     let mut params = bnn.init(&Noise::new(0, Purpose::Init));
-    let config = FitConfig { epochs, batch, ..FitConfig::default() };
+    let config = FitConfig { epochs, batch, estimator, ..FitConfig::default() };
     fit(bnn, &mut params, data, None, &config, pool, &mut |_| ControlFlow::Continue(())).unwrap();
 }
 
 /// Allocations of 20 epochs more, 100 steps.
-fn steady(bnn: &Bnn, batch: usize) -> u64 {
-    let count = |epochs| measure(|| train(bnn, batch, epochs, &Serial)).count_total;
+fn steady(bnn: &Bnn, batch: usize, estimator: Estimator) -> u64 {
+    let count = |epochs| measure(|| train(bnn, batch, estimator, epochs, &Serial)).count_total;
     count(22) - count(2)
 }
 
 #[test]
 fn steady_steps_of_small_networks_allocate_nothing() {
     for bnn in [mc_dropout(13, 50), mean_field(13, 50)] {
-        assert_eq!(steady(&bnn, 32), 0);
+        for estimator in Estimator::ALL {
+            assert_eq!(steady(&bnn, 32, estimator), 0, "{estimator:?}");
+        }
     }
 }
 
@@ -103,14 +107,19 @@ fn steady_steps_of_small_networks_allocate_nothing() {
 #[test]
 fn steady_steps_of_large_networks_allocate_nothing_but_packing_buffers() {
     // Products of a step: two layers forwards, both weights, and back to the hidden units; twice with variances.
-    for (bnn, products) in [(mc_dropout(256, 128), 5), (mean_field(256, 128), 10)] {
+    let (local, flipout) = (Estimator::Local, Estimator::Flipout);
+    let mean_field = || mean_field(256, 128);
+    for (bnn, estimator, products) in
+        [(mc_dropout(256, 128), local, 5), (mean_field(), local, 10), (mean_field(), flipout, 10)]
+    {
         let count = |epochs| {
             let pool = Counting { pool: RayonPool::new(2).unwrap(), count: AtomicU64::new(0) };
-            train(&bnn, 128, epochs, &pool);
+            train(&bnn, 128, estimator, epochs, &pool);
             pool.count.into_inner()
         };
         let more = count(12) - count(2);
-        assert!(more <= 50 * 2 * products, "{more} allocations in 50 steps of {products} products");
+        let allowed = 50 * 2 * products;
+        assert!(more <= allowed, "{estimator:?}: {more} allocations in 50 steps of {products} products");
     }
 }
 
@@ -157,9 +166,14 @@ fn networks() -> Vec<Bnn> {
 fn steady_predictions_allocate_nothing_on_the_callers_thread_or_another() {
     for (n, bnn) in networks().iter().enumerate() {
         let members = [bnn.init(&Noise::new(0, Purpose::Init))];
-        for scope in [Scope::Pass, Scope::Row] {
+        let draws = [
+            (Scope::Pass, Estimator::Local),
+            (Scope::Row, Estimator::Local),
+            (Scope::Row, Estimator::Flipout),
+        ];
+        for (scope, estimator) in draws {
             for rows in [1, 40, 600] {
-                let passes = Passes { samples: 30, scope, ..Passes::default() };
+                let passes = Passes { samples: 30, scope, estimator, ..Passes::default() };
                 let predictor = Predictor::new(bnn, &members, passes).unwrap();
                 let (x, mut out) = (vec![0.5; rows * 13], vec![0.0; 30 * rows]);
                 let mut predict = |pool: &dyn Pool| {
@@ -171,7 +185,7 @@ fn steady_predictions_allocate_nothing_on_the_callers_thread_or_another() {
                 let elsewhere = Elsewhere::default();
                 predict(&elsewhere);
                 let there = elsewhere.count.into_inner();
-                assert_eq!((here, there), (0, 0), "network {n}, {scope:?}, {rows} rows");
+                assert_eq!((here, there), (0, 0), "network {n}, {scope:?}, {estimator:?}, {rows} rows");
             }
         }
     }

@@ -110,7 +110,7 @@ impl Layer for Dropout {
     fn scratch(&self, rows: usize, pass: &Pass<'_>) -> Scratch {
         let words = match self.draw(pass) {
             Draw::Mean => 0,
-            Draw::Pass => self.words(),
+            Draw::Pass | Draw::Flipout => self.words(),
             Draw::Row => rows * self.words(),
         };
         Scratch { floats: 0, words }

@@ -17,8 +17,9 @@ use crate::dense::{add_bias, bias_grad, check_dims};
 /// and one input.
 ///
 /// Shapes: x `[rows, in_dim]`, y `[rows, out_dim]`, weights [`weight_shape`](LinearMap::weight_shape) in row-major order, of
-/// which the last axis is the output unit (channel), biases `[units]` or nothing. A row's bits never depend on the rows
-/// beside it.
+/// which the last axis is the output unit (channel), biases `[units]` or nothing. Channels lie last: column k of x belongs
+/// to input unit `k mod in_units`, column k of y to output unit `k mod units`, and a weight joins one input unit to one output
+/// unit. A row's bits never depend on the rows beside it.
 pub trait LinearMap: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// Name of the map, the last part of a layer's kind: `dense`, `conv2d`.
     const KIND: &'static str;

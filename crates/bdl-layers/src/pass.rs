@@ -36,6 +36,13 @@ pub enum Estimator {
     Local,
     /// One draw of the weights, shared by the batch.
     Sampling,
+    /// One draw of the weights' deviations from their means, whose signs each row draws for itself.
+    Flipout,
+}
+
+impl Estimator {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Local, Self::Sampling, Self::Flipout];
 }
 
 /// What a variational layer draws in a pass.
@@ -47,6 +54,9 @@ pub enum Draw {
     Pass,
     /// One draw for each row.
     Row,
+    /// One draw for the whole pass, and for each row signs that it puts on the deviations from the mean. The noise of a
+    /// site is that of the pass, and a layer without such signs treats this as [`Draw::Pass`].
+    Flipout,
 }
 
 /// One evaluation of a network: mode, noise and its address, and the pool to work on.
@@ -134,6 +144,7 @@ impl<'a> Pass<'a> {
         match (self.mode, self.scope, self.estimator) {
             (Mode::Mean, ..) => Draw::Mean,
             (_, Scope::Row, Estimator::Local) => Draw::Row,
+            (_, Scope::Row, Estimator::Flipout) => Draw::Flipout,
             _ => Draw::Pass,
         }
     }
@@ -166,7 +177,7 @@ impl<'a> Pass<'a> {
         let layer = layer as u64;
         match draw {
             Draw::Mean => None,
-            Draw::Pass => Some(Site { noise, stream: layer << 8 | site, slot: self.index }),
+            Draw::Pass | Draw::Flipout => Some(Site { noise, stream: layer << 8 | site, slot: self.index }),
             Draw::Row => {
                 let stream = 1 << 63 | layer << 51 | site << 48 | self.index;
                 Some(Site { noise, stream, slot: self.first_row })

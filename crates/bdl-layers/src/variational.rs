@@ -1,5 +1,7 @@
 //! Variational layers: a normal posterior over the weights of a linear map.
 
+mod draw;
+mod flipout;
 mod local;
 mod prediction;
 mod sampling;
@@ -23,17 +25,23 @@ use crate::{Block, Draw, Error, KlTerm, Pass, Prior, Role, codec};
 /// one draw per pass:  w = mu + sigma·eps,  y = W(x) + b                     eps ~ N(0, 1) per weight
 /// one draw per row:   y_j = m_j + √v_j·eps_j                                eps ~ N(0, 1) per row and output
 ///                     m_j = Σ_i x_i mu_ij + mu_b,j    v_j = Σ_i x_i² sigma_ij² + sigma_b,j²
+/// Flipout:            y_j = m_j + r_j (Σ_i s_i x_i sigma_ij eps_ij + sigma_b,j eps_b,j)
+///                     eps ~ N(0, 1) per weight, s, r = ±1 per row and unit
 /// ```
 ///
 /// The second, local reparameterization, gives each row the exact marginal distribution of its
-/// pre-activations, independent of the other rows. An output of variance 0 has gradient 0 through `√v`.
+/// pre-activations, independent of the other rows. An output of variance 0 has gradient 0 through `√v`. The third gives
+/// each row an exact draw of weights and biases, uncorrelated with those of the other rows; units are columns, or channels
+/// with one sign at all of their positions.
 ///
 /// Noise: the weights' eps at site 0 and the biases' at site 1, one slot per pass; under one draw per row the
-/// pre-activations' eps at site 2, one slot per row.
+/// pre-activations' eps at site 2, one slot per row; under Flipout also the signs of inputs at site 3 and of outputs at
+/// site 4, mask bits of which 1 is + and 0 is −, one slot per row.
 ///
 /// # References
 /// Blundell et al. 2015, *Weight uncertainty in neural networks*; Kingma, Salimans & Welling 2015,
-/// *Variational dropout and the local reparameterization trick*, §2.2; `docs/math.md#local-reparameterization`.
+/// *Variational dropout and the local reparameterization trick*, §2.2; Wen et al. 2018, *Flipout*, §3;
+/// `docs/math.md#local-reparameterization`, `docs/math.md#flipout`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Variational<M, F> {
     kind: String,
@@ -62,10 +70,12 @@ struct V1<M, F> {
     bias: bool,
 }
 
-/// Where a layer draws: weights, biases, or pre-activations.
+/// Where a layer draws: weights, biases, pre-activations, or signs.
 const SITE_WEIGHT: u64 = 0;
 const SITE_BIAS: u64 = 1;
 const SITE_ROW: u64 = 2;
+const SITE_SIGN_IN: u64 = 3;
+const SITE_SIGN_OUT: u64 = 4;
 
 impl VariationalDense {
     pub(crate) const KIND: &'static str = "variational-dense";
@@ -280,17 +290,24 @@ impl<M: LinearMap, F: Family> Layer for Variational<M, F> {
     }
 
     fn share(&self, ctx: &mut Context<'_>, x: Mat<'_>, shared: &mut [f32]) -> Result<(), Error> {
-        self.share_moments(ctx, x, shared)
+        match ctx.pass.weight_draw() {
+            Draw::Flipout => self.share_mean(ctx, x, shared),
+            _ => self.share_moments(ctx, x, shared),
+        }
     }
 
     fn scratch(&self, rows: usize, pass: &Pass<'_>) -> Scratch {
         let of_map = self.map.scratch(rows);
-        let floats = match pass.weight_draw() {
-            Draw::Mean => of_map,
-            Draw::Pass => 3 * self.drawn() + of_map,
-            Draw::Row => self.drawn() + rows * (self.in_dim() + 2 * self.out_dim()) + 2 * of_map,
+        let (floats, words) = match pass.weight_draw() {
+            Draw::Mean => (of_map, 0),
+            Draw::Pass => (3 * self.drawn() + of_map, 0),
+            Draw::Row => (self.drawn() + rows * (self.in_dim() + 2 * self.out_dim()) + 2 * of_map, 0),
+            Draw::Flipout => {
+                let floats = 3 * self.drawn() + rows * (self.in_dim() + self.out_dim()) + 2 * of_map;
+                (floats, rows * self.sign_words().iter().sum::<usize>())
+            }
         };
-        Scratch { floats, words: 0 }
+        Scratch { floats, words }
     }
 
     fn forward(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {
@@ -299,6 +316,7 @@ impl<M: LinearMap, F: Family> Layer for Variational<M, F> {
             (Draw::Row, false) => self.predict_rows(ctx, x, y),
             (Draw::Pass, true) => self.forward_sampling(ctx, x, y),
             (Draw::Row, true) => self.forward_local(ctx, x, y),
+            (Draw::Flipout, _) => self.forward_flipout(ctx, x, y),
             (Draw::Mean, _) => {
                 let p = self.split(ctx.params);
                 self.map.forward(ctx.pass.pool(), x, p.weight_mu, p.bias_mu, ctx.floats, y)
@@ -310,6 +328,7 @@ impl<M: LinearMap, F: Family> Layer for Variational<M, F> {
         match ctx.pass.weight_draw() {
             Draw::Pass => self.backward_sampling(ctx, grads, io),
             Draw::Row => self.backward_local(ctx, grads, Store::Add, io),
+            Draw::Flipout => self.backward_flipout(ctx, grads, io),
             Draw::Mean => self.backward_mean(ctx, grads, io),
         }
     }

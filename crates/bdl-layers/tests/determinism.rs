@@ -58,6 +58,7 @@ fn forward_and_backward_have_the_same_bits_on_one_two_and_three_threads() {
             for (plan, estimator) in [
                 (variational(width), Estimator::Local),
                 (variational(width), Estimator::Sampling),
+                (variational(width), Estimator::Flipout),
                 (dropout(width), Estimator::Local),
             ] {
                 let params = params(&plan);
@@ -106,7 +107,7 @@ fn convolutions_have_the_same_bits_on_one_two_and_three_threads_and_row_by_row()
     let (params, width) = (params(&plan), plan.in_dim());
     for rows in [1, 3, 17, 300] {
         let (x, dy) = (numbers(1, rows * width), numbers(2, rows * 3));
-        for estimator in [Estimator::Local, Estimator::Sampling] {
+        for estimator in Estimator::ALL {
             let pass = Pass::train(&noise, 5, estimator);
             let (y, grads) = train(&plan, &params, &x, &dy, &pass);
             for pool in &pools {
@@ -158,7 +159,7 @@ fn per_pass_a_row_has_the_same_bits_whole_in_chunks_alone_and_in_another_order()
 #[test]
 fn per_row_a_row_has_the_bits_of_its_number_in_any_chunk() {
     let noise = Noise::new(2, Purpose::Predict);
-    for estimator in [Estimator::Local, Estimator::Sampling] {
+    for estimator in Estimator::ALL {
         for plan in [variational(257), dropout(257)] {
             let params = params(&plan);
             let x = numbers(3, 103 * 257);

@@ -121,7 +121,7 @@ fn kl_and_gradients_are_finite_at_extreme_scales() {
         let mut grads = vec![0.0; params.len()];
         assert!(plan.kl_grad(&params, 1.0, &mut grads).unwrap().is_finite(), "rho {rho}");
         assert!(grads.iter().all(|g| g.is_finite()), "rho {rho}: {grads:?}");
-        for estimator in [Estimator::Local, Estimator::Sampling] {
+        for estimator in Estimator::ALL {
             let pass = Pass::train(training_noise(), 0, estimator);
             let (y, grads) = train(&plan, &params, &[0.5, -1.0, 0.0, 0.0], &[1.0; 4], &pass);
             assert!(

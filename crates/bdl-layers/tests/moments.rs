@@ -3,12 +3,12 @@
 mod common;
 
 use bdl_dist::{Noise, Purpose};
-use bdl_layers::{Activation, Dropout, Estimator, Pass, Plan, Scope};
+use bdl_layers::{Activation, Draw, Dropout, Estimator, Pass, Plan, Role, Scope};
 use bdl_testkit::masks::dropout_moments;
 use bdl_testkit::oracle::softplus;
 use bdl_testkit::source::to_f64;
-use bdl_testkit::stats::MomentCheck;
-use common::Spec::{Act, Dense, Drop, Sparse, Variational};
+use bdl_testkit::stats::{Estimate, MomentCheck};
+use common::Spec::{Act, Dense, Drop, NoBias, Sparse, Variational};
 use common::{Spec, oracle, params, plan, predict};
 
 /// Outputs of `passes` passes, one sample for each output of the batch.
@@ -63,11 +63,18 @@ impl Drawn {
         let of_weights = (0..3).map(|i| x(b, i) * x(c, i) * self.sigma_w[2 * i + j].powi(2));
         of_weights.sum::<f64>() + self.sigma_b[j].powi(2)
     }
+
+    /// Mean square of unit j's covariance between the rows given Flipout's signs: `Σ_i (x_i x′_i sigma_ij²)² + bias_sigma_j⁴`.
+    fn signed_cov2(&self, j: usize) -> f64 {
+        let of_weight = |i: usize| f64::from(X[i] * X[3 + i]).powi(2) * self.sigma_w[2 * i + j].powi(4);
+        (0..3).map(of_weight).sum::<f64>() + self.sigma_b[j].powi(4)
+    }
 }
 
-// 20 000 passes over two rows and two units.
+// 20 000 passes over two rows and two units. Rows are normal, those of Flipout given their signs, with covariance c: about the
+// means E y²y′² = v·v′ + 2·E c², which tells the signs of inputs from none.
 #[test]
-fn both_estimators_have_the_closed_mean_and_variance_and_differ_between_rows() {
+fn every_estimator_has_the_closed_mean_and_variance_and_tells_rows_apart() {
     for spec in [Variational(3, 2), Sparse(3, 2)] {
         let plan = plan(&[spec]);
         let params = params(&plan);
@@ -77,6 +84,7 @@ fn both_estimators_have_the_closed_mean_and_variance_and_differ_between_rows() {
             ("pass", Scope::Pass, Estimator::Local, true),
             ("sampling", Scope::Row, Estimator::Sampling, true),
             ("local", Scope::Row, Estimator::Local, false),
+            ("flipout", Scope::Row, Estimator::Flipout, false),
         ] {
             let name = &format!("{spec:?}, {name}");
             let y = samples(&plan, &params, &X, scope, estimator, 20_000);
@@ -86,13 +94,52 @@ fn both_estimators_have_the_closed_mean_and_variance_and_differ_between_rows() {
                     MomentCheck::normal_variance(name, &y[2 * b + j], cov(b, b, j)).assert();
                 }
                 let shared = if rows_share { cov(0, 1, j) } else { 0.0 };
-                MomentCheck::normal_covariance(name, &y[j], &y[2 + j], shared, cov(0, 0, j), cov(1, 1, j))
-                    .assert();
+                let of_signs = if estimator == Estimator::Flipout { q.signed_cov2(j) } else { 0.0 };
+                let (y0, y1, v0, v1) = (&y[j], &y[2 + j], cov(0, 0, j), cov(1, 1, j));
+                let mut rows = MomentCheck::normal_covariance(name, y0, y1, shared, v0, v1);
+                rows.std_error = rows.std_error.hypot((2.0 * of_signs / 19_999.0).sqrt());
+                rows.assert();
+                let square = |(y, z): (&f64, &f64)| ((y - mean(0, j)) * (z - mean(1, j))).powi(2);
+                let squares: Vec<f64> = y0.iter().zip(y1).map(square).collect();
+                let expected = v0 * v1 + 2.0 * (of_signs + shared * shared);
+                Estimate::of(&squares).check(&format!("{name}: squares"), expected).assert();
                 assert!(cov(0, 1, j).abs() > 0.05, "a covariance of {} is too small to tell", cov(0, 1, j));
             }
             // Units have weights of their own.
             MomentCheck::normal_covariance(name, &y[0], &y[1], 0.0, cov(0, 0, 0), cov(0, 0, 1)).assert();
         }
+    }
+}
+
+// 10 000 equal rows: a real-valued sign would give as many values, one sign for all rows a single one.
+#[test]
+fn flipout_puts_a_sign_on_one_deviation_and_nothing_else() {
+    let plan = plan(&[NoBias(1, 1)]);
+    let params = params(&plan);
+    let noise = Noise::new(21, Purpose::Predict);
+    let pass = Pass::predict(&noise, 5, Scope::Row, Estimator::Flipout);
+    let x = [1.5; 10_000];
+    let y = predict(&plan, &params, &x, &pass);
+    let (mean, mut eps) = (params[0] * 1.5, [0.0]);
+    pass.site(0, 0, Draw::Pass).unwrap().normals(1, &mut eps);
+    let deviation = 1.5 * (bdl_tensor::math::softplus(params[1]) * eps[0]);
+    let up = y.iter().filter(|y| **y == mean + deviation).count();
+    let down = y.iter().filter(|y| **y == mean - deviation).count();
+    assert!(deviation.abs() > 0.1 && up + down == y.len(), "{up} up, {down} down of {deviation}");
+    MomentCheck::proportion("flipout", up, y.len(), 0.5).assert();
+}
+
+#[test]
+fn weights_without_deviation_give_the_mean_under_every_estimator() {
+    let plan = plan(&[Variational(3, 70), Act(Activation::Relu, 70), NoBias(70, 2)]);
+    let mut params = params(&plan);
+    for entry in plan.entries().iter().filter(|e| e.block.role == Role::RawScale) {
+        params[entry.range.clone()].fill(-1e4);
+    }
+    let (noise, mean) = (Noise::new(21, Purpose::Predict), predict(&plan, &params, &X, &Pass::mean()));
+    for estimator in Estimator::ALL {
+        let pass = Pass::predict(&noise, 0, Scope::Row, estimator);
+        assert_eq!(predict(&plan, &params, &X, &pass), mean, "{estimator:?}");
     }
 }
 

@@ -11,8 +11,12 @@ use common::Spec::{self, Act, Dense, Drop, Variational};
 use common::{bits, numbers, params, plan, predict};
 
 const RELU: Activation = Activation::Relu;
-const SETTINGS: [(Scope, Estimator); 3] =
-    [(Scope::Pass, Estimator::Local), (Scope::Row, Estimator::Local), (Scope::Row, Estimator::Sampling)];
+const SETTINGS: [(Scope, Estimator); 4] = [
+    (Scope::Pass, Estimator::Local),
+    (Scope::Row, Estimator::Local),
+    (Scope::Row, Estimator::Sampling),
+    (Scope::Row, Estimator::Flipout),
+];
 
 /// Networks whose passes have different things in common.
 fn networks() -> Vec<(&'static str, Vec<Spec>)> {

@@ -44,6 +44,17 @@ fn value_stability_of_a_sparse_vd_network() {
 }
 
 #[test]
+fn value_stability_of_flipout() {
+    let plan = plan(&[Variational(5, 70), Act(Activation::Silu, 70), Variational(70, 2)]);
+    let params = plan.init(&Noise::new(5, Purpose::Init));
+    let noise = Noise::new(5, Purpose::Predict);
+    let (x, dy) = (numbers(1, 30), numbers(2, 12));
+    let (y, grads) = train(&plan, &params, &x, &dy, &Pass::train(&noise, 8, Estimator::Flipout));
+    let predicted = predict(&plan, &params, &x, &Pass::predict(&noise, 8, Scope::Row, Estimator::Flipout));
+    assert_eq!([digest(&[y, grads].concat()), digest(&predicted)], FLIPOUT);
+}
+
+#[test]
 fn value_stability_of_a_dropout_network() {
     let specs = [Drop(5, 0.1), Dense(5, 70), Act(Activation::Gelu, 70), Drop(70, 0.3), Dense(70, 2)];
     assert_eq!(digests(&specs), DROPOUT);
@@ -70,3 +81,4 @@ const SPARSE_VD: [u64; 5] = [
     15353128066775188206,
     475993717166731799,
 ];
+const FLIPOUT: [u64; 2] = [13699683529439610162, 15516487653487971572];

@@ -102,6 +102,7 @@ fn steady_training_step_allocates_nothing_but_packing_buffers() {
         (Method::McDropout, Estimator::Local, 5),
         (Method::MeanField, Estimator::Sampling, 5),
         (Method::MeanField, Estimator::Local, 10),
+        (Method::MeanField, Estimator::Flipout, 10),
     ] {
         // Two layers: two products forwards, two for the weights, one back to the hidden units.
         let count = training_step(method, estimator, 32);

@@ -79,7 +79,7 @@ fn layers_are_told_with_all_their_parameters() {
 
 #[test]
 fn the_estimator_of_the_training_is_that_of_predictions_under_row_scope() {
-    for estimator in [Estimator::Local, Estimator::Sampling] {
+    for estimator in Estimator::ALL {
         let mut config = config("y", Method::MeanField);
         (config.fit.estimator, config.fit.epochs) = (estimator, 1);
         let model = Model::from_bytes(&train(&real_text(40, 1), &config).to_bytes().unwrap()).unwrap();

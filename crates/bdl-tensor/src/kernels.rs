@@ -25,6 +25,7 @@ mod log_uniform;
 mod mask;
 mod mixture;
 mod normal;
+mod signs;
 mod softmax;
 mod sums;
 
@@ -48,6 +49,7 @@ pub use log_uniform::{exp_backward, exp_half, exp_half_backward_add, kl_log_unif
 pub use mask::{mask_scale, mask_scale_rows, mask_to_f32};
 pub use mixture::{Normals, normals_density, normals_mass, normals_rough};
 pub use normal::{box_muller, box_muller_blocks};
+pub use signs::{add_sign_rows, sign_rows};
 pub use softmax::{log_softmax, softmax};
 pub use sums::{col_moments, col_sums_add, dot_f64, first_non_finite, sum_f64, sum_squares_f64};
 

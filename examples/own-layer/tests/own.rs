@@ -42,7 +42,7 @@ fn the_layer_keeps_the_contract_of_all_layers() {
 fn gradients_are_those_of_finite_differences() {
     let bnn = network();
     let params = bnn.init(&Noise::new(0, Purpose::Init));
-    for estimator in [Estimator::Local, Estimator::Sampling] {
+    for estimator in Estimator::ALL {
         let (_, grads) = loss(&bnn, &params, estimator);
         let difference = |i: usize| {
             let h = 4e-3;

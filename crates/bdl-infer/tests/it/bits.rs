@@ -11,11 +11,12 @@ use bdl_tensor::{Pool, Serial};
 
 use crate::nets::{Method, bits, bnn, init, mat, rows, trained};
 
-const METHODS: [(Method, Estimator); 4] = [
+const METHODS: [(Method, Estimator); 5] = [
     (Method::Dense, Estimator::Local),
     (Method::Dropout, Estimator::Local),
     (Method::Variational, Estimator::Local),
     (Method::Variational, Estimator::Sampling),
+    (Method::Variational, Estimator::Flipout),
 ];
 
 fn network(method: Method, widths: &[usize]) -> Bnn {

@@ -76,7 +76,7 @@ fn the_elbo_estimates_the_closed_form_which_stays_below_the_evidence() {
         let (mu, sigma) = posterior(&params);
         let closed = p.exact.elbo_diagonal(&mu, &sigma);
         assert!(closed < p.exact.ln_evidence() - p.exact.mean_field_gap());
-        for estimator in [Estimator::Sampling, Estimator::Local] {
+        for estimator in Estimator::ALL {
             let draws: Vec<f64> =
                 (0..4000).map(|s| draw(&p, &params, &Pass::train(&noise, s, estimator)).0).collect();
             Estimate::of(&draws).check(&format!("{estimator:?}"), closed).assert();
@@ -128,8 +128,10 @@ fn the_elbo_of_the_exact_diagonal_posterior_is_the_evidence() {
 fn training_recovers_the_mean_field_posterior_from_full_and_mini_batches() {
     for p in [orthogonal(), correlated()] {
         let (best_mu, best_sigma) = p.exact.mean_field();
-        for (estimator, batch) in
-            [(Estimator::Sampling, 1000), (Estimator::Local, 1000), (Estimator::Local, 12)]
+        for (estimator, batch) in Estimator::ALL
+            .map(|e| (e, 1000))
+            .into_iter()
+            .chain([(Estimator::Local, 12), (Estimator::Flipout, 12)])
         {
             let config = FitConfig {
                 epochs: 12_000 * batch.min(p.y.len()) / p.y.len(),

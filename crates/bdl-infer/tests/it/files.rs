@@ -103,7 +103,7 @@ fn kinds_of_the_users_own_load_once_they_are_registered() {
 
 #[test]
 fn the_training_record_comes_back() {
-    for estimator in [Estimator::Local, Estimator::Sampling] {
+    for estimator in Estimator::ALL {
         let record = TrainingRecord {
             rows: 1000,
             epochs: 40,

@@ -61,6 +61,26 @@ fn normals(pass: &Pass<'_>, layer: usize, site: u64, draw: Draw, len: usize, slo
     to_f64(&eps)
 }
 
+/// Flipout's draw for each row, its signs put on the draw of the pass.
+fn signed_rows(pass: &Pass<'_>, layer: usize, [in_dim, out_dim]: [usize; 2]) -> FrozenEps {
+    let eps_w = normals(pass, layer, 0, Draw::Pass, in_dim * out_dim, 1);
+    let eps_b = normals(pass, layer, 1, Draw::Pass, out_dim, 1);
+    let signs = |site: u64, units: usize| {
+        let mut words = [0; ROWS];
+        pass.site(layer, site, Draw::Row).unwrap().mask(units, 0.5, &mut words);
+        words
+    };
+    let (s, r) = (signs(3, in_dim), signs(4, out_dim));
+    let sign = |word: u64, i: usize| if word >> i & 1 == 1 { 1.0 } else { -1.0 };
+    let weight = |b: usize, k: usize| eps_w[k] * sign(s[b], k / out_dim) * sign(r[b], k % out_dim);
+    let (mut all_w, mut all_b) = (Vec::new(), Vec::new());
+    for b in 0..ROWS {
+        all_w.extend((0..eps_w.len()).map(|k| weight(b, k)));
+        all_b.extend((0..out_dim).map(|j| eps_b[j] * sign(r[b], j)));
+    }
+    FrozenEps::Rows { eps_w: all_w, eps_b: all_b }
+}
+
 /// The oracle's network with the noise that `pass` will draw.
 fn oracle_net(method: Method, activation: Activation, out: usize, pass: &Pass<'_>) -> OracleNet {
     let widths = [(IN, HIDDEN), (HIDDEN, out)];
@@ -69,6 +89,7 @@ fn oracle_net(method: Method, activation: Activation, out: usize, pass: &Pass<'_
         let ((in_dim, out_dim), layer) = (widths[i], 2 * i);
         let eps = match pass.weight_draw() {
             Draw::Row => FrozenEps::Local { eps: normals(pass, layer, 2, Draw::Row, out_dim, ROWS) },
+            Draw::Flipout => signed_rows(pass, layer, [in_dim, out_dim]),
             _ => FrozenEps::Sampling {
                 eps_w: normals(pass, layer, 0, Draw::Pass, in_dim * out_dim, 1),
                 eps_b: normals(pass, layer, 1, Draw::Pass, out_dim, 1),
@@ -128,6 +149,7 @@ fn the_gradient_of_the_objective_is_that_of_the_f64_oracle_for_every_combination
         (Method::Dropout, Estimator::Local),
         (Method::Variational, Estimator::Local),
         (Method::Variational, Estimator::Sampling),
+        (Method::Variational, Estimator::Flipout),
     ];
     let mut checked = 0;
     for (method, estimator) in estimators {
@@ -139,7 +161,7 @@ fn the_gradient_of_the_objective_is_that_of_the_f64_oracle_for_every_combination
             }
         }
     }
-    assert_eq!(checked, 4 * 6 * 5);
+    assert_eq!(checked, 5 * 6 * 5);
 }
 
 fn check(

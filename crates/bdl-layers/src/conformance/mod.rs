@@ -86,14 +86,16 @@ pub fn check(layer: &dyn Layer, registry: &Registry) -> Result<(), Failure> {
 }
 
 /// Every mode, scope and estimator.
-fn passes(noise: &Noise) -> [(&'static str, Pass<'_>); 6] {
+fn passes(noise: &Noise) -> [(&'static str, Pass<'_>); 8] {
     [
         ("the mean pass", Pass::mean()),
         ("training, local", Pass::train(noise, 3, Estimator::Local)),
         ("training, sampling", Pass::train(noise, 3, Estimator::Sampling)),
+        ("training, flipout", Pass::train(noise, 3, Estimator::Flipout)),
         ("prediction per pass", Pass::predict(noise, 3, Scope::Pass, Estimator::Local)),
         ("prediction per row, local", Pass::predict(noise, 3, Scope::Row, Estimator::Local)),
         ("prediction per row, sampling", Pass::predict(noise, 3, Scope::Row, Estimator::Sampling)),
+        ("prediction per row, flipout", Pass::predict(noise, 3, Scope::Row, Estimator::Flipout)),
     ]
 }
 

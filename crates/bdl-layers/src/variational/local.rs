@@ -10,8 +10,8 @@ use crate::parallel::{in_pieces, in_pieces_of_two, pair};
 use crate::pass::Site;
 use crate::{Draw, Error};
 
-/// Weights from which their variances are worth a second thread.
-const PREPARE_FROM: usize = 1 << 15;
+/// Weights from which what is made of each is worth a second thread.
+pub(super) const PREPARE_FROM: usize = 1 << 15;
 
 /// Normals that one thread draws at a time: some 15 µs.
 const NORMALS_FROM: usize = 1 << 13;

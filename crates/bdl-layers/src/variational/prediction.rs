@@ -4,10 +4,11 @@
 //! |---|---|---|
 //! | one per pass | sigma | |
 //! | one per row | sigma² | m and v |
+//! | Flipout | sigma | m |
 
 use bdl_tensor::{Mat, MatMut, kernels};
 
-use super::{SITE_BIAS, SITE_ROW, SITE_WEIGHT, Variational};
+use super::{SITE_ROW, Variational};
 use crate::family::Family;
 use crate::layer::Context;
 use crate::map::LinearMap;
@@ -21,7 +22,7 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
     pub(super) fn prepare_draws(&self, params: &[f32], draw: Draw, prepared: &mut [f32]) {
         let of_raw = match draw {
             Draw::Mean => return,
-            Draw::Pass => F::sigma,
+            Draw::Pass | Draw::Flipout => F::sigma,
             Draw::Row => F::variance,
         };
         let p = self.split(params);
@@ -32,9 +33,14 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
         }
     }
 
-    /// Floats of m and v.
+    /// Floats of m, and of v under one draw per row.
     pub(super) fn shared_len(&self, rows: usize, pass: &Pass<'_>) -> usize {
-        if pass.weight_draw() == Draw::Row { 2 * rows * self.map.out_dim() } else { 0 }
+        let moments = match pass.weight_draw() {
+            Draw::Mean | Draw::Pass => 0,
+            Draw::Flipout => 1,
+            Draw::Row => 2,
+        };
+        moments * rows * self.map.out_dim()
     }
 
     /// One draw for the pass: `y = W(x) + b` at `mu + sigma·eps`.
@@ -45,16 +51,11 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
         y: &mut MatMut<'_>,
     ) -> Result<(), Error> {
         let (p, weights) = (self.split(ctx.params), self.map.weights());
-        let sites = [SITE_WEIGHT, SITE_BIAS].map(|site| ctx.site(site, Draw::Pass));
+        let sites = self.pass_sites(ctx);
         let (drawn, rest) = ctx.floats.split_at_mut(self.drawn());
+        self.pass_normals(sites, drawn);
         let (sigma_w, sigma_b) = ctx.prepared.split_at(weights);
         let (drawn_w, drawn_b) = drawn.split_at_mut(weights);
-        if let [Some(weight), Some(bias)] = sites {
-            weight.normals(weights, drawn_w);
-            if !drawn_b.is_empty() {
-                bias.normals(drawn_b.len(), drawn_b);
-            }
-        }
         kernels::mul_add_assign(p.weight_mu, sigma_w, drawn_w);
         if F::RANDOM_BIAS {
             kernels::mul_add_assign(p.bias_mu, sigma_b, drawn_b);
@@ -85,6 +86,17 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
             kernels::sqrt_mul_add(mean, var, eps, y.data_mut());
         }
         Ok(())
+    }
+
+    /// m for all passes over these rows.
+    pub(super) fn share_mean(
+        &self,
+        ctx: &mut Context<'_>,
+        x: Mat<'_>,
+        mean: &mut [f32],
+    ) -> Result<(), Error> {
+        let (p, mut mean) = (self.split(ctx.params), MatMut::new(mean, x.rows(), self.map.out_dim())?);
+        self.map.forward(ctx.pass.pool(), x, p.weight_mu, p.bias_mu, ctx.floats, &mut mean)
     }
 
     /// m and v for all passes over these rows.

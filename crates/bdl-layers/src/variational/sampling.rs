@@ -2,11 +2,11 @@
 
 use bdl_tensor::{Mat, MatMut, Store, kernels};
 
-use super::{SITE_BIAS, SITE_WEIGHT, Variational};
+use super::Variational;
+use crate::Error;
 use crate::family::Family;
 use crate::layer::{Backward, Context};
 use crate::map::LinearMap;
-use crate::{Draw, Error};
 
 /// Scratch: the drawn weights and biases, the eps they were drawn with, and the gradient of what was drawn.
 struct Sampled<'a> {
@@ -32,21 +32,15 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
         y: &mut MatMut<'_>,
     ) -> Result<(), Error> {
         let (p, weights) = (self.split(ctx.params), self.map.weights());
-        let sites = [SITE_WEIGHT, SITE_BIAS].map(|site| ctx.site(site, Draw::Pass));
+        let sites = self.pass_sites(ctx);
         let Sampled { drawn, eps, d_drawn: sigma, map } = self.sampled(ctx.floats);
-        let (eps_w, eps_b) = eps.split_at_mut(weights);
-        if let [Some(weight), Some(bias)] = sites {
-            weight.normals(weights, eps_w);
-            if !eps_b.is_empty() {
-                bias.normals(eps_b.len(), eps_b);
-            }
-        }
-        let (sigma_w, sigma_b) = sigma.split_at_mut(weights);
+        self.pass_normals(sites, eps);
+        self.sigma_of(&p, sigma);
+        let (eps_w, eps_b) = eps.split_at(weights);
+        let (sigma_w, sigma_b) = sigma.split_at(weights);
         let (drawn_w, drawn_b) = drawn.split_at_mut(weights);
-        self.family.sigma(p.weight_mu, p.weight_raw, sigma_w);
         kernels::mul_add_into(p.weight_mu, sigma_w, eps_w, drawn_w);
         if F::RANDOM_BIAS {
-            self.family.sigma(p.bias_mu, p.bias_raw, sigma_b);
             kernels::mul_add_into(p.bias_mu, sigma_b, eps_b, drawn_b);
         }
         let bias = if F::RANDOM_BIAS { &*drawn_b } else { p.bias_mu };
@@ -67,18 +61,16 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
             self.map.input_grad(pool, io.dy, &drawn[..weights], map, &mut dx)?;
         }
         let g = self.split_grads(grads);
-        let (eps_w, eps_b) = eps.split_at(weights);
-        let (tmp_w, tmp_b) = drawn.split_at_mut(weights);
         kernels::axpy(1.0, d_weight, g.weight_mu);
-        kernels::mul(d_weight, eps_w, tmp_w);
-        self.family.add_sigma_grad(p.weight_mu, p.weight_raw, tmp_w, g.weight_mu, g.weight_raw);
-        if !F::RANDOM_BIAS {
-            return self.map.bias_grad(io.dy, Store::Add, g.bias_mu);
+        if F::RANDOM_BIAS {
+            self.map.bias_grad(io.dy, Store::Overwrite, d_bias)?;
+            kernels::axpy(1.0, d_bias, g.bias_mu);
+        } else {
+            self.map.bias_grad(io.dy, Store::Add, g.bias_mu)?;
         }
-        self.map.bias_grad(io.dy, Store::Overwrite, d_bias)?;
-        kernels::axpy(1.0, d_bias, g.bias_mu);
-        kernels::mul(d_bias, eps_b, tmp_b);
-        self.family.add_sigma_grad(p.bias_mu, p.bias_raw, tmp_b, g.bias_mu, g.bias_raw);
+        // Nobody asks for the drawn weights any more: d_sigma takes their place.
+        kernels::mul(d_drawn, eps, drawn);
+        self.add_sigma_grads(&p, drawn, g);
         Ok(())
     }
 }

@@ -65,22 +65,23 @@ pub(crate) fn oracle(specs: &[Spec], pass: &Pass<'_>, rows: usize) -> OracleNet 
         Spec::Variational(in_dim, out_dim) | Spec::NoBias(in_dim, out_dim) => {
             let bias = matches!(spec, Spec::Variational(..));
             let drawn = [in_dim * out_dim, if bias { out_dim } else { 0 }];
-            OracleLayer::VariationalDense {
-                in_dim,
-                out_dim,
-                bias,
-                eps: frozen_eps(at, pass, rows, drawn, out_dim),
-            }
+            let eps = frozen_eps(at, pass, rows, drawn, out_dim, &dense_units(out_dim));
+            OracleLayer::VariationalDense { in_dim, out_dim, bias, eps }
         }
         Spec::Sparse(in_dim, out_dim) => {
-            let mut eps = frozen_eps(at, pass, rows, [in_dim * out_dim, 0], out_dim);
-            if let FrozenEps::Sampling { eps_b, .. } = &mut eps {
-                *eps_b = vec![0.0; out_dim]; // a plain bias
+            let units = dense_units(out_dim);
+            let mut eps = frozen_eps(at, pass, rows, [in_dim * out_dim, 0], out_dim, &units);
+            // A plain bias.
+            match &mut eps {
+                FrozenEps::Sampling { eps_b, .. } => *eps_b = vec![0.0; out_dim],
+                FrozenEps::Rows { eps_b, .. } => *eps_b = vec![0.0; rows * out_dim],
+                _ => {}
             }
             OracleLayer::SparseVdDense { in_dim, out_dim, bias: true, eps }
         }
         Spec::VariationalConv(conv) => {
-            let eps = frozen_eps(at, pass, rows, [conv.weights(), conv.channels], conv.out_dim());
+            let drawn = [conv.weights(), conv.channels];
+            let eps = frozen_eps(at, pass, rows, drawn, conv.out_dim(), &conv_units(&conv));
             OracleLayer::VariationalConv2d { conv, bias: true, eps }
         }
         Spec::Act(activation, _) => OracleLayer::Activation(OracleActivation::named(activation.name())),
@@ -109,8 +110,32 @@ fn frozen_mask(at: usize, pass: &Pass<'_>, rows: usize, dim: usize, keep_prob: f
     }
 }
 
+/// Which unit a weight leads from and to.
+type Units<'a> = &'a dyn Fn(usize) -> [usize; 2];
+
+fn dense_units(out_dim: usize) -> impl Fn(usize) -> [usize; 2] {
+    move |k| [k / out_dim, k % out_dim]
+}
+
+/// Weights lie in `[kernel, kernel, channels/groups, out]`; a filter of group g sees the channels of group g.
+fn conv_units(conv: &OracleConv) -> impl Fn(usize) -> [usize; 2] + use<> {
+    let (outs, groups) = (conv.channels, conv.groups);
+    let per_group = conv.image[2] / groups;
+    move |k| {
+        let (from, to) = (k / outs % per_group, k % outs);
+        [to / (outs / groups) * per_group + from, to]
+    }
+}
+
 /// The noise of a variational layer that draws so many weights and biases, and so many outputs per row.
-fn frozen_eps(at: usize, pass: &Pass<'_>, rows: usize, drawn: [usize; 2], out_dim: usize) -> FrozenEps {
+fn frozen_eps(
+    at: usize,
+    pass: &Pass<'_>,
+    rows: usize,
+    drawn: [usize; 2],
+    out_dim: usize,
+    units: Units<'_>,
+) -> FrozenEps {
     let draws = pass.weight_draw();
     let normals = |site: u64, len: usize, slots: usize| -> Vec<f64> {
         let mut eps = vec![0.0; len * slots];
@@ -123,7 +148,33 @@ fn frozen_eps(at: usize, pass: &Pass<'_>, rows: usize, drawn: [usize; 2], out_di
         Draw::Mean => FrozenEps::Mean,
         Draw::Pass => FrozenEps::Sampling { eps_w: normals(0, drawn[0], 1), eps_b: normals(1, drawn[1], 1) },
         Draw::Row => FrozenEps::Local { eps: normals(2, out_dim, rows) },
+        Draw::Flipout => {
+            let (eps_w, eps_b) = (normals(0, drawn[0], 1), normals(1, drawn[1], 1));
+            let [ins, outs] =
+                (0..drawn[0]).map(units).fold([0, 0], |a, b| [0, 1].map(|i| a[i].max(b[i] + 1)));
+            let (s, r) = (frozen_signs(at, pass, rows, 3, ins), frozen_signs(at, pass, rows, 4, outs));
+            let of_row = |(s, r): (&[f64], &[f64])| -> [Vec<f64>; 2] {
+                let signed = |k: usize| eps_w[k] * s[units(k)[0]] * r[units(k)[1]];
+                [(0..eps_w.len()).map(signed).collect(), eps_b.iter().zip(r).map(|(e, r)| e * r).collect()]
+            };
+            let [mut all_w, mut all_b] = [Vec::new(), Vec::new()];
+            for [w, b] in s.chunks(ins).zip(r.chunks(outs)).map(of_row) {
+                all_w.extend(w);
+                all_b.extend(b);
+            }
+            FrozenEps::Rows { eps_w: all_w, eps_b: all_b }
+        }
     }
+}
+
+/// ±1 for each row and unit.
+fn frozen_signs(at: usize, pass: &Pass<'_>, rows: usize, site: u64, units: usize) -> Vec<f64> {
+    let mut words = vec![0; rows * units.div_ceil(64)];
+    if let Some(site) = pass.site(at, site, Draw::Row) {
+        site.mask(units, 0.5, &mut words);
+    }
+    let sign = |w: &[u64], i: usize| if w[i / 64] >> (i % 64) & 1 == 1 { 1.0 } else { -1.0 };
+    words.chunks(units.div_ceil(64)).flat_map(|w| (0..units).map(move |i| sign(w, i))).collect()
 }
 
 /// Initial parameters moved by a tenth of a normal, so that no bias is 0.
@@ -208,11 +259,12 @@ pub(crate) fn training_noise() -> &'static Noise {
 
 pub(crate) type PassOf = fn(u64) -> Pass<'static>;
 
-/// Every way to draw: the mean, both estimators in training, both scopes in prediction.
-pub(crate) const PASSES: [(&str, PassOf); 5] = [
+/// Every way to draw: the mean, every estimator in training, both scopes in prediction.
+pub(crate) const PASSES: [(&str, PassOf); 6] = [
     ("mean", |_| Pass::mean()),
     ("local", |n| Pass::train(training_noise(), n, Estimator::Local)),
     ("sampling", |n| Pass::train(training_noise(), n, Estimator::Sampling)),
+    ("flipout", |n| Pass::train(training_noise(), n, Estimator::Flipout)),
     ("per pass", |n| Pass::predict(training_noise(), n, Scope::Pass, Estimator::Local).starting_at(9)),
     ("per row", |n| Pass::predict(training_noise(), n, Scope::Row, Estimator::Local).starting_at(9)),
 ];

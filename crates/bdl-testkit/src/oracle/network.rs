@@ -75,6 +75,13 @@ pub enum FrozenEps {
         /// `[rows, out_dim]`.
         eps: Vec<f64>,
     },
+    /// One draw of weights and biases for each row, as Flipout has it.
+    Rows {
+        /// `[rows, weights]`.
+        eps_w: Vec<f64>,
+        /// `[rows, biases]`, empty without.
+        eps_b: Vec<f64>,
+    },
 }
 
 /// One layer; noise included, parameters not.
@@ -176,7 +183,8 @@ impl OracleLayer {
             Self::Activation(kind) => x.iter().map(|&v| kind.apply(v)).collect(),
             Self::Dropout { drop_prob, mask } => dropout(*drop_prob, mask, x, rows),
             Self::VariationalDense { in_dim, out_dim, eps, .. } => {
-                let linear = |x: &[f64], w: &[f64], b: &[f64]| dense(x, rows, *in_dim, *out_dim, w, b);
+                let linear =
+                    |x: &[f64], w: &[f64], b: &[f64]| dense(x, x.len() / in_dim, *in_dim, *out_dim, w, b);
                 variational(&Posterior::split(params, in_dim * out_dim), eps, x, &linear)
             }
             Self::Conv2d { conv, .. } => {
@@ -184,11 +192,13 @@ impl OracleLayer {
                 conv.forward(x, w, b, rows)
             }
             Self::VariationalConv2d { conv, eps, .. } => {
-                let linear = |x: &[f64], w: &[f64], b: &[f64]| conv.forward(x, w, b, rows);
+                let pixels: usize = conv.image.iter().product();
+                let linear = |x: &[f64], w: &[f64], b: &[f64]| conv.forward(x, w, b, x.len() / pixels);
                 variational(&Posterior::split(params, conv.weights()), eps, x, &linear)
             }
             Self::SparseVdDense { in_dim, out_dim, eps, .. } => {
-                let linear = |x: &[f64], w: &[f64], b: &[f64]| dense(x, rows, *in_dim, *out_dim, w, b);
+                let linear =
+                    |x: &[f64], w: &[f64], b: &[f64]| dense(x, x.len() / in_dim, *in_dim, *out_dim, w, b);
                 variational(&Posterior::sparse(params, in_dim * out_dim), eps, x, &linear)
             }
         }
@@ -366,6 +376,15 @@ fn variational(q: &Posterior<'_>, eps: &FrozenEps, x: &[f64], linear: Linear<'_>
             let std: Vec<f64> = variance.iter().map(|v| v.sqrt()).collect();
             reparameterized(&linear(x, q.mu_w, q.mu_b), &std, eps)
         }
+        FrozenEps::Rows { eps_w, eps_b } => {
+            let rows = eps_w.len() / q.mu_w.len();
+            let row = |b: usize| {
+                let of = |v: &[f64]| v[b * (v.len() / rows)..][..v.len() / rows].to_vec();
+                let one = FrozenEps::Sampling { eps_w: of(eps_w), eps_b: of(eps_b) };
+                variational(q, &one, &of(x), linear)
+            };
+            (0..rows).flat_map(row).collect()
+        }
     }
 }
 
@@ -443,6 +462,14 @@ mod tests {
         assert!((y[0] - (3.0 - 2.0 * 1.0725f64.sqrt())).abs() < 1e-14, "{y:?}");
     }
 
+    #[test]
+    fn draws_of_each_row_by_hand() {
+        // Row [2, 1]: weights 1 + 0.5·3 and −2 − 0.25·1, bias 3 + 0.1·2. Row [0, −1]: −2 + 0.25·4, 3 − 0.1·2.
+        let eps = FrozenEps::Rows { eps_w: vec![3.0, -1.0, 7.0, 4.0], eps_b: vec![2.0, -2.0] };
+        let y = variational(eps).forward(&params(), &[2.0, 1.0, 0.0, -1.0], 2);
+        assert!((y[0] - (5.0 - 2.25 + 3.2)).abs() < 1e-14 && (y[1] - (1.0 + 2.8)).abs() < 1e-14, "{y:?}");
+    }
+
     // 20 000 draws each, 5 SE.
     #[test]
     fn sampling_and_local_have_the_same_marginal_moments() {
@@ -473,6 +500,7 @@ mod tests {
         for eps in [
             FrozenEps::Sampling { eps_w: vec![3.0, 3.0], eps_b: vec![3.0] },
             FrozenEps::Local { eps: vec![3.0] },
+            FrozenEps::Rows { eps_w: vec![3.0, 3.0], eps_b: vec![3.0] },
             FrozenEps::Mean,
         ] {
             assert_eq!(variational(eps).forward(&params, &[2.0, 1.0], 1), [3.0]);
