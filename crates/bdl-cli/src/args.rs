@@ -89,7 +89,7 @@ Columns, classification: label, prob_<class> …, predictive_entropy, expected_e
 pub(crate) struct PredictArgs {
     /// A model file of `bdl train`
     pub(crate) model: PathBuf,
-    /// A CSV file with the model's columns, in any order; - for standard input. The target may be absent
+    /// A CSV file with the model's columns, in any order, - for standard input; or IDX images. The target may be absent
     pub(crate) data: PathBuf,
     /// Write the predictions to this file, in CSV [default: standard output]
     #[arg(long, value_name = "FILE")]
@@ -131,8 +131,11 @@ pub(crate) struct PredictArgs {
 pub(crate) struct EvaluateArgs {
     /// A model file of `bdl train`
     pub(crate) model: PathBuf,
-    /// A CSV file with the model's columns and the target; - for standard input
+    /// A CSV file with the model's columns and the target, - for standard input; or IDX images
     pub(crate) data: PathBuf,
+    /// IDX labels of the images [default: t10k-labels-idx1-ubyte beside t10k-images-idx3-ubyte, or either with .gz]
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
     /// Monte Carlo passes through each network
     #[arg(long, value_name = "S", value_parser = samples, default_value = "100")]
     pub(crate) samples: usize,

@@ -1,12 +1,13 @@
 //! `bdl evaluate`: scores on rows whose targets are known.
 
 use anyhow::Result;
-use bdl_model::{Evaluation, Model, Passes, RayonPool, RowReader};
+use bdl_model::{Evaluation, Images, Labels, Model, Passes, RayonPool, RowReader};
 use serde_json::{Value, json};
 
 use crate::args::{EvaluateArgs, Format};
 use crate::explain::{method_text, metrics_json, metrics_table};
-use crate::out;
+use crate::images::refuse_flags;
+use crate::out::{self, Usage};
 
 pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
     let model = Model::load(&args.model)?;
@@ -26,9 +27,19 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
 }
 
 pub(crate) fn score(args: &EvaluateArgs, model: &Model) -> Result<Evaluation> {
-    let mut reader = RowReader::open(&args.data, args.read.delimiter)?;
     let pool = RayonPool::new(args.run.threads.unwrap_or(0)).map_err(bdl_model::Error::from)?;
     let passes = Passes { samples: args.samples, seed: args.seed, ..model.passes() };
+    if Images::are_in(&args.data)? {
+        refuse_flags(&[("--delimiter", args.read.delimiter.is_some())], &args.data)?;
+        let images = Images::open(&args.data)?;
+        let labels = Labels::of(&images, args.labels.as_deref())?;
+        return Ok(model.evaluate_images(&images, &labels, passes, &pool)?);
+    }
+    if args.labels.is_some() {
+        let data = args.data.display();
+        return Err(Usage::error(format!("--labels: is for IDX images, but {data} is a table")));
+    }
+    let mut reader = RowReader::open(&args.data, args.read.delimiter)?;
     let ignored = model.schema().match_header(reader.file(), reader.columns())?.ignored;
     if !ignored.is_empty() && args.run.format == Format::Text {
         let names: Vec<_> = ignored.iter().map(|&column| reader.columns()[column].as_str()).collect();

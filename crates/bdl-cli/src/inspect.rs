@@ -111,6 +111,10 @@ fn feature_table(model: &Model) -> String {
             let seen = format!("{}: {}", counted(levels.len(), "level"), listed(levels));
             vec![feature.name.clone(), "category".to_owned(), seen]
         }
+        FeatureKind::Image { sides: [h, w, c] } => {
+            let size = format!("{h}×{w}, {}, each byte/255", counted(*c, "channel"));
+            vec![feature.name.clone(), "image".to_owned(), size]
+        }
     };
     table(&["feature", "kind", "seen in training"], &[], model.schema().features.iter().map(row).collect())
 }
@@ -176,5 +180,8 @@ fn feature_json(feature: &Feature) -> Value {
         FeatureKind::Categorical { levels, .. } => {
             json!({ "name": feature.name, "kind": "categorical", "levels": levels })
         }
+        FeatureKind::Image { sides: [height, width, channels] } => json!({
+            "name": feature.name, "kind": "image", "height": height, "width": width, "channels": channels
+        }),
     }
 }

@@ -10,6 +10,7 @@ mod config;
 mod demo;
 mod evaluate;
 mod explain;
+mod images;
 mod inspect;
 mod out;
 mod output_file;
@@ -75,6 +76,7 @@ fn exit(result: anyhow::Result<()>) -> ExitCode {
 
 /// Whether a flag is to blame, and neither the data nor the model.
 fn is_wrong_call(e: &anyhow::Error) -> bool {
-    let of_a_flag = |e: &bdl_model::Error| matches!(e, bdl_model::Error::Argument { .. });
+    let of_a_flag =
+        |e: &bdl_model::Error| matches!(e, bdl_model::Error::Argument { .. } | bdl_model::Error::Net { .. });
     e.is::<Usage>() || e.downcast_ref().is_some_and(of_a_flag)
 }

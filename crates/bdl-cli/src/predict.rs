@@ -5,12 +5,13 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use bdl_model::{
-    Error, FileEvent, FilePrediction, FileReport, Model, OnBadRow, OutputValue, Passes, PredictedRow,
+    Error, FileEvent, FilePrediction, FileReport, Images, Model, OnBadRow, OutputValue, Passes, PredictedRow,
     RayonPool, RowReader, Scope, Telling, write_csv_header, write_csv_row,
 };
 use serde_json::{Map, Value, json};
 
 use crate::args::{BadRowArg, Format, Names, PredictArgs, ScopeArg};
+use crate::images::refuse_flags;
 use crate::out::{self, counted, listed};
 use crate::output_file::{OutputFile, refuse_input};
 
@@ -43,16 +44,16 @@ pub(crate) fn work(args: &PredictArgs) -> Result<(FileReport, Option<usize>)> {
     // Before the work, so that an output that cannot be written is known now.
     let file = args.out.as_deref().map(OutputFile::create).transpose()?;
     let model = Model::load(&args.model)?;
-    let reader = RowReader::open(&args.data, args.read.delimiter)?;
+    let data = Data::open(args)?;
     let how = how(args, &model);
     let columns = model.output_columns(&how.keep, how.telling.draws);
     let pool = RayonPool::new(args.run.threads.unwrap_or(0)).map_err(Error::from)?;
 
-    let data = reader.file().to_owned();
+    let read = data.file().to_owned();
     let name = args.out.as_deref().unwrap_or(Path::new("standard output"));
     let mut sink = Sink::new(file, args.run.format == Format::Json && args.out.is_none());
     let mut skipped = 0;
-    let report = model.predict_file(reader, &how, &pool, &mut |event| {
+    let mut on_event = |event: FileEvent<'_>| {
         match event {
             FileEvent::Row(row) => {
                 sink.row(&model, &columns, &row).map_err(|source| write_error(name, source))?
@@ -67,14 +68,45 @@ pub(crate) fn work(args: &PredictArgs) -> Result<(FileReport, Option<usize>)> {
             _ => {}
         }
         Ok(())
-    })?;
+    };
+    let report = match data {
+        Data::Table(reader) => model.predict_file(*reader, &how, &pool, &mut on_event),
+        Data::Images(images) => model.predict_images(&images, &how, &pool, &mut on_event),
+    }?;
     if report.rows == 0 {
         let n = report.skipped;
-        return Err(anyhow!("{data}: expected rows that can be predicted, got none among {n}"));
+        return Err(anyhow!("{read}: expected rows that can be predicted, got none among {n}"));
     }
     sink.finish(name)?;
     let samples = args.tolerance.is_none().then(|| model.predictor(how.passes).map(|p| p.samples()));
     Ok((report, samples.transpose()?))
+}
+
+/// What is predicted.
+enum Data {
+    Table(Box<RowReader>),
+    Images(Images),
+}
+
+impl Data {
+    fn open(args: &PredictArgs) -> Result<Self> {
+        if !Images::are_in(&args.data)? {
+            return Ok(Self::Table(Box::new(RowReader::open(&args.data, args.read.delimiter)?)));
+        }
+        let given = [
+            ("--delimiter", args.read.delimiter.is_some()),
+            ("--on-bad-row", args.on_bad_row == BadRowArg::Skip),
+        ];
+        refuse_flags(&given, &args.data)?;
+        Ok(Self::Images(Images::open(&args.data)?))
+    }
+
+    fn file(&self) -> &str {
+        match self {
+            Self::Table(reader) => reader.file(),
+            Self::Images(images) => images.file(),
+        }
+    }
 }
 
 fn how(args: &PredictArgs, model: &Model) -> FilePrediction {

@@ -6,13 +6,15 @@ use std::time::Instant;
 
 use anyhow::Result;
 use bdl_model::{
-    AUTO_CLASSES, ColumnKind, Method, Model, Noise, Optimizer, Outputs, Prior, Progress, RayonPool, Schedule,
-    Schema, SelectedColumn, Selection, Table, Task, TaskChoice, TrainConfig, Training, Valid,
+    AUTO_CLASSES, ColumnKind, Images, Method, Model, Noise, Optimizer, Outputs, Prior, Progress, RayonPool,
+    Schedule, Schema, SelectedColumn, Selection, Shape, Table, Task, TaskChoice, TrainConfig, TrainProgress,
+    Training, Valid,
 };
 use serde_json::{Value, json};
 
 use crate::args::Format;
 use crate::explain::{method_name, metrics_json, metrics_table};
+use crate::images;
 use crate::out::{self, count, counted, listed, pairs, plural, significant};
 use crate::output_file::{check_writable, refuse_input};
 use crate::progress::Live;
@@ -69,6 +71,10 @@ pub(crate) fn work(args: &TrainArgs, talk: bool) -> Result<Trained> {
     let mut config = args.config()?;
     refuse_input("--out", &args.out, &inputs(args))?;
     check_writable(&args.out)?;
+    if Images::are_in(&args.data)? {
+        return images::work(args, config, talk);
+    }
+    args.check_table()?;
     let table = Table::open(&args.data, args.read.delimiter)?;
     let selection = Selection::new(&table, &config.select)?;
     let why = why(&table, &selection, &config)?;
@@ -79,9 +85,20 @@ pub(crate) fn work(args: &TrainArgs, talk: bool) -> Result<Trained> {
     if talk {
         out::line(understood(&table, &selection, &config, &why)?)?;
     }
+    train(args, selection.features.len(), &|pool, observer| Model::train(&table, &config, pool, observer))
+}
+
+type Observer<'o> = dyn FnMut(&TrainProgress) -> ControlFlow<()> + 'o;
+
+/// Trains in sight of the user, and saves.
+pub(crate) fn train(
+    args: &TrainArgs,
+    features: usize,
+    work: &dyn Fn(&RayonPool, &mut Observer<'_>) -> Result<Training, bdl_model::Error>,
+) -> Result<Trained> {
     let pool = RayonPool::new(args.run.threads.unwrap_or(0)).map_err(bdl_model::Error::from)?;
     let (start, mut live) = (Instant::now(), Live::new(!args.quiet));
-    let training = Model::train(&table, &config, &pool, &mut |at| {
+    let training = work(&pool, &mut |at| {
         live.show(at);
         ControlFlow::Continue(())
     });
@@ -89,17 +106,13 @@ pub(crate) fn work(args: &TrainArgs, talk: bool) -> Result<Trained> {
     let training = training?;
     training.model.save(&args.out)?;
     let figures = Figures::mean(training.members.iter().map(|member| &member.kept));
-    Ok(Trained {
-        training,
-        seconds: start.elapsed().as_secs_f64(),
-        figures,
-        features: selection.features.len(),
-    })
+    Ok(Trained { training, seconds: start.elapsed().as_secs_f64(), figures, features })
 }
 
 fn inputs(args: &TrainArgs) -> Vec<(&'static str, &Path)> {
     let config = args.config.as_deref().map(|file| ("the configuration", file));
-    config.into_iter().chain([("the data", args.data.as_path())]).collect()
+    let labels = args.labels.as_deref().map(|file| ("the labels", file));
+    config.into_iter().chain(labels).chain([("the data", args.data.as_path())]).collect()
 }
 
 /// Why the task is what it is.
@@ -130,7 +143,7 @@ fn understood(table: &Table, selection: &Selection, config: &TrainConfig, why: &
         ("target", format!("{target:?}{}", classes(selection))),
         ("task", format!("{task}: {why}")),
         ("method", method(config, task)),
-        ("parameters", count(parameters(selection, config)?)),
+        ("parameters", count(parameters(width(selection), outputs(selection), config)?)),
         ("training", training(config)),
         ("held out", valid(config)),
         ("seed", config.fit.seed.to_string()),
@@ -195,16 +208,19 @@ fn width(selection: &Selection) -> usize {
     selection.features.iter().map(|f| f.levels.as_ref().map_or(1, Vec::len)).sum()
 }
 
-fn parameters(selection: &Selection, config: &TrainConfig) -> Result<usize> {
-    let outputs = match &selection.target.levels {
+fn outputs(selection: &Selection) -> Outputs {
+    match &selection.target.levels {
         Some(names) => Outputs::Classes(names.len()),
         None => Outputs::Real,
-    };
-    let network = config.architecture.build(width(selection), outputs, 1.0)?;
+    }
+}
+
+pub(crate) fn parameters(input: impl Into<Shape>, outputs: Outputs, config: &TrainConfig) -> Result<usize> {
+    let network = config.architecture.build(input, outputs, 1.0)?;
     Ok(config.members * network.n_params())
 }
 
-fn method(config: &TrainConfig, task: Task) -> String {
+pub(crate) fn method(config: &TrainConfig, task: Task) -> String {
     let a = &config.architecture;
     let own = match (a.method, a.prior) {
         (Method::McDropout, _) => {
@@ -218,10 +234,11 @@ fn method(config: &TrainConfig, task: Task) -> String {
         1 => String::new(),
         n => format!("ensemble of {n} "),
     };
-    let hidden: Vec<String> = a.hidden.iter().map(ToString::to_string).collect();
-    let hidden = match hidden.is_empty() {
-        true => "no hidden layer".to_owned(),
-        false => format!("hidden {} {}", hidden.join(","), a.activation.name()),
+    let widths: Vec<String> = a.hidden.iter().map(ToString::to_string).collect();
+    let hidden = match &a.net {
+        Some(net) => format!("{net} {}", a.activation.name()),
+        None if widths.is_empty() => "no hidden layer".to_owned(),
+        None => format!("hidden {} {}", widths.join(","), a.activation.name()),
     };
     let noise = match (task, a.noise) {
         (Task::Classification, _) => "categorical".to_owned(),
@@ -232,7 +249,7 @@ fn method(config: &TrainConfig, task: Task) -> String {
     format!("{members}{}{own}, {hidden}, {noise}", a.method.name())
 }
 
-fn training(config: &TrainConfig) -> String {
+pub(crate) fn training(config: &TrainConfig) -> String {
     let fit = &config.fit;
     let optimizer = match fit.optimizer {
         Optimizer::Sgd { momentum } => format!("sgd with momentum {momentum}"),
@@ -256,7 +273,7 @@ fn training(config: &TrainConfig) -> String {
     )
 }
 
-fn valid(config: &TrainConfig) -> String {
+pub(crate) fn valid(config: &TrainConfig) -> String {
     let rows = match &config.valid {
         Valid::Fraction(fraction) => format!("{fraction} of the rows, at random"),
         Valid::By { column, fraction } => format!("about {fraction} of the rows, by {column:?}"),
@@ -292,7 +309,7 @@ fn result(args: &TrainArgs, trained: &Trained) -> Result<()> {
     out::line(pairs(rows).trim_end())?;
     if let Some(valid) = &training.valid {
         out::line("\nOn the rows held out:\n")?;
-        out::line(metrics_table(valid, &args.target).trim_end())?;
+        out::line(metrics_table(valid, args.target_name()).trim_end())?;
     }
     Ok(())
 }

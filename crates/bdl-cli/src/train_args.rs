@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use bdl_model::{
-    Activation, Architecture, Estimator, FitConfig, KlWarmup, Method, MissingPolicy, Noise, Optimizer, Prior,
-    Schedule, SelectOptions, Task, TaskChoice, TrainConfig, Valid,
+    Activation, Architecture, Estimator, FitConfig, KlWarmup, Method, MissingPolicy, Net, Noise, Optimizer,
+    Prior, Schedule, SelectOptions, Task, TaskChoice, TrainConfig, Valid,
 };
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -14,6 +14,7 @@ use crate::args::{
     Names, ReadArgs, RunArgs, at_least_one, below_1, count_up_to, inside_0_1, names, not_negative, one_of,
     positive,
 };
+use crate::images::refuse_flags;
 use crate::out::Usage;
 
 const EXAMPLES: &str = "\
@@ -22,16 +23,17 @@ Examples:
   bdl train houses.csv --target price --out houses.bdl --valid 0.1 --patience 20 --ignore id
   bdl train iris.csv --target species --out iris.bdl --method mean-field --kl-warmup 50
   bdl train houses.csv --target price --out houses.bdl --likelihood heteroscedastic --hidden 64,64
-  bdl train houses.csv --target price --out houses.bdl --method ensemble --members 5 --of deterministic";
+  bdl train houses.csv --target price --out houses.bdl --method ensemble --members 5 --of deterministic
+  bdl train train-images-idx3-ubyte.gz --out digits.bdl --net 784-300-100-10 --epochs 20 --batch 100";
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub(crate) struct TrainArgs {
-    /// A CSV file with a header; - for standard input
+    /// A CSV file with a header, - for standard input; or a file of IDX images, plain or gzipped
     pub(crate) data: PathBuf,
-    /// The column to predict
+    /// The column to predict; of images, what their labels are called [default: label]
     #[arg(long, value_name = "COL")]
-    pub(crate) target: String,
+    pub(crate) target: Option<String>,
     /// The model file to write
     #[arg(long, value_name = "MODEL")]
     pub(crate) out: PathBuf,
@@ -60,12 +62,18 @@ pub(crate) struct TrainArgs {
     /// Widths of the hidden layers, or none for a linear model
     #[arg(long, value_name = "N,N,…", value_parser = hidden, default_value = "50", help_heading = "Network")]
     pub(crate) hidden: Hidden,
+    /// The whole network from its inputs to a unit for each output, such as 784-300-100-10, or lenet-300-100
+    #[arg(long, value_name = "NET", value_parser = net, conflicts_with = "hidden", help_heading = "Network")]
+    pub(crate) net: Option<Net>,
     /// Activation behind each hidden layer
     #[arg(long, value_parser = one_of(Activation::ALL.map(Activation::name), Activation::from_name), default_value = "relu", help_heading = "Network")]
     pub(crate) activation: Activation,
     /// Probability that an input or hidden unit is dropped; mc-dropout [default: 0.02]
     #[arg(long, value_name = "P", value_parser = below_1, allow_negative_numbers = true, help_heading = "Network")]
     pub(crate) drop_prob: Option<f64>,
+    /// Probability that an input is dropped; mc-dropout [default: as --drop-prob]
+    #[arg(long, value_name = "P", value_parser = below_1, allow_negative_numbers = true, help_heading = "Network")]
+    pub(crate) input_drop_prob: Option<f64>,
     /// Weights have prior N(0, 1/L²); deterministic and mc-dropout [default: 1]
     #[arg(long, value_name = "L", value_parser = positive, allow_negative_numbers = true, help_heading = "Network")]
     pub(crate) length_scale: Option<f64>,
@@ -116,6 +124,9 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "N", default_value_t = 0, help_heading = "Training")]
     pub(crate) seed: u64,
 
+    /// IDX labels of the images [default: train-labels-idx1-ubyte beside train-images-idx3-ubyte, or either with .gz]
+    #[arg(long, value_name = "FILE", help_heading = "Reading")]
+    pub(crate) labels: Option<PathBuf>,
     /// Columns to leave out, comma-separated
     #[arg(long, value_name = "COLS", value_parser = names, help_heading = "Reading")]
     pub(crate) ignore: Vec<Names>,
@@ -246,6 +257,13 @@ fn hidden(text: &str) -> Result<Hidden, String> {
     Ok(Hidden(widths))
 }
 
+fn net(text: &str) -> Result<Net, String> {
+    text.parse().map_err(|e: bdl_model::Error| match e {
+        bdl_model::Error::Net { place, what, .. } => format!("{place}: {what}"),
+        e => e.to_string(),
+    })
+}
+
 fn members(text: &str) -> Result<usize, String> {
     count_up_to(text, 2, 1000)
 }
@@ -290,7 +308,7 @@ impl TrainArgs {
         }
         Ok(TrainConfig {
             select: SelectOptions {
-                target: self.target.clone(),
+                target: self.target_name().to_owned(),
                 task: match self.task {
                     TaskArg::Auto => TaskChoice::Auto,
                     TaskArg::Regression => TaskChoice::Is(Task::Regression),
@@ -320,6 +338,41 @@ impl TrainArgs {
         })
     }
 
+    /// The target's name, which only images go without.
+    pub(crate) fn target_name(&self) -> &str {
+        self.target.as_deref().unwrap_or("label")
+    }
+
+    /// Flags that a table does not have, and one that it must have.
+    pub(crate) fn check_table(&self) -> Result<()> {
+        if self.labels.is_some() {
+            return Err(Usage::error(format!(
+                "--labels: is for IDX images, but {} is a table",
+                self.data.display()
+            )));
+        }
+        match self.target {
+            Some(_) => Ok(()),
+            None => Err(Usage::error(
+                "--target: expected the column to predict, got none; only IDX images go without",
+            )),
+        }
+    }
+
+    /// Flags that images do not have.
+    pub(crate) fn check_images(&self) -> Result<()> {
+        let given = [
+            ("--ignore", !self.ignore.is_empty()),
+            ("--categorical", !self.categorical.is_empty()),
+            ("--missing", self.missing != MissingArg::Error),
+            ("--delimiter", self.read.delimiter.is_some()),
+            ("--valid-by", self.valid_by.is_some()),
+            ("--task", self.task == TaskArg::Regression),
+        ];
+        refuse_flags(&given, &self.data)?;
+        self.check_task(Task::Classification, "the data are images with labels")
+    }
+
     fn architecture(&self) -> Architecture {
         let default = Architecture::default();
         Architecture {
@@ -330,8 +383,10 @@ impl TrainArgs {
                 _ => Noise::Learned,
             },
             hidden: self.hidden.0.clone(),
+            net: self.net.clone(),
             activation: self.activation,
             drop_prob: self.drop_prob.unwrap_or(default.drop_prob),
+            input_drop_prob: self.input_drop_prob,
             length_scale: self.length_scale.unwrap_or(default.length_scale),
             prior: self.prior.unwrap_or(default.prior),
         }
@@ -399,8 +454,9 @@ impl TrainArgs {
             }
         }
         let method = self.member_method();
-        let fits: [(&str, bool, Has); 4] = [
+        let fits: [(&str, bool, Has); 5] = [
             ("--drop-prob", self.drop_prob.is_some(), Method::has_drop_prob),
+            ("--input-drop-prob", self.input_drop_prob.is_some(), Method::has_drop_prob),
             ("--length-scale", self.length_scale.is_some(), Method::has_length_scale),
             ("--prior", self.prior.is_some(), Method::has_prior),
             ("--estimator", self.estimator.is_some(), Method::is_variational),

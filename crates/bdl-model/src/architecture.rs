@@ -5,6 +5,7 @@ use bdl_layers::{
     Activation, ActivationLayer, Dense, DenseMap, Dropout, Layer, LinearMap, Plan, Prior, Variational,
 };
 
+use crate::net::{Net, Part, Shape};
 use crate::{Error, Method};
 
 /// What stands between the network's output and the target.
@@ -35,8 +36,10 @@ pub enum Outputs {
 /// | `method` | mc-dropout | | how the weights are treated |
 /// | `noise` | learned | | the likelihood of a real target |
 /// | `hidden` | 50 | each ≥ 1 | widths of the hidden layers |
+/// | `net` | none | | the whole network, in the place of `hidden` |
 /// | `activation` | relu | | behind each hidden layer |
 /// | `drop_prob` | 0.02 | `[0, 1)` | of inputs and hidden units, mc-dropout only |
+/// | `input_drop_prob` | `drop_prob` | `[0, 1)` | of inputs, where it differs |
 /// | `length_scale` | 1 | > 0 | weights of deterministic and mc-dropout have prior N(0, 1/length_scale²) |
 /// | `prior` | N(0, 1/in_dim) | > 0 | of the weights of mean-field |
 #[derive(Clone, Debug, PartialEq)]
@@ -47,10 +50,14 @@ pub struct Architecture {
     pub noise: Noise,
     /// Widths of the hidden layers.
     pub hidden: Vec<usize>,
+    /// The whole network, in the place of `hidden`.
+    pub net: Option<Net>,
     /// Activation behind each hidden layer.
     pub activation: Activation,
     /// Probability that a unit is dropped.
     pub drop_prob: f64,
+    /// Probability that an input of the network is dropped, where it differs from that of a hidden unit.
+    pub input_drop_prob: Option<f64>,
     /// Length scale of the prior of deterministic and mc-dropout weights.
     pub length_scale: f64,
     /// Prior of mean-field weights.
@@ -63,8 +70,10 @@ impl Default for Architecture {
             method: Method::default(),
             noise: Noise::Learned,
             hidden: vec![50],
+            net: None,
             activation: Activation::Relu,
             drop_prob: 0.02,
+            input_drop_prob: None,
             length_scale: 1.0,
             prior: Prior::FanIn(1.0),
         }
@@ -75,36 +84,61 @@ impl Default for Architecture {
 const INIT_NOISE: f64 = 0.5;
 
 impl Architecture {
-    /// The network for `in_dim` inputs. `target_sd` is the standard deviation by which a real target was
+    /// The network for rows of a shape. `target_sd` is the standard deviation by which a real target was
     /// divided.
     ///
     /// # Errors
-    /// For a setting outside its range, named.
-    pub fn build(&self, in_dim: usize, outputs: Outputs, target_sd: f64) -> Result<Bnn, Error> {
+    /// For a setting outside its range, named; for a `net` that does not fit, with the part and both shapes.
+    pub fn build(&self, input: impl Into<Shape>, outputs: Outputs, target_sd: f64) -> Result<Bnn, Error> {
         let likelihood = self.likelihood(outputs, target_sd)?;
+        let net = self.net(input.into(), likelihood.outputs())?;
         let mut layers: Vec<Box<dyn Layer>> = Vec::new();
-        let mut width = in_dim;
-        for &hidden in &self.hidden {
-            self.push(&mut layers, DenseMap::new("dense", width, hidden)?)?;
-            layers.push(Box::new(ActivationLayer::new(self.activation, hidden)?));
-            width = hidden;
+        let mut at = net.input();
+        for (i, part) in net.parts().iter().enumerate() {
+            at = self.push_part(&mut layers, at, part)?;
+            if i + 1 < net.parts().len() {
+                layers.push(Box::new(ActivationLayer::new(self.activation, at.len())?));
+            }
         }
-        self.push(&mut layers, DenseMap::new("dense", width, likelihood.outputs())?)?;
-        check_size(in_dim, &self.hidden, likelihood.outputs())?;
         Ok(Bnn::new(Plan::new(layers)?, likelihood)?)
+    }
+
+    /// The network as it is spelled, or that of the hidden layers, which fits.
+    fn net(&self, input: Shape, outputs: usize) -> Result<Net, Error> {
+        let net = match &self.net {
+            Some(net) => net.clone(),
+            None => Net::dense(input, self.hidden.iter().copied().chain([outputs])),
+        };
+        net.check_ends(input, outputs)?;
+        check_size(&net, if self.net.is_some() { "--net" } else { "--hidden" })?;
+        Ok(net)
+    }
+
+    /// Puts a part behind the others; the shape of what it gives.
+    fn push_part(&self, layers: &mut Vec<Box<dyn Layer>>, at: Shape, part: &Part) -> Result<Shape, Error> {
+        match *part {
+            Part::Dense(units) => {
+                self.push(layers, DenseMap::new("dense", at.len(), units)?)?;
+                Ok(Shape::Flat(units))
+            }
+        }
     }
 
     /// Puts a layer of weights behind the others, and in front of it what the method wants there.
     fn push<M: Weights>(&self, layers: &mut Vec<Box<dyn Layer>>, map: M) -> Result<(), Error> {
-        layers.extend(self.mask(&map)?);
+        let drop_prob = match self.input_drop_prob {
+            Some(of_inputs) if layers.is_empty() => of_inputs,
+            _ => self.drop_prob,
+        };
+        layers.extend(self.mask(&map, drop_prob)?);
         layers.push(self.layer(map)?);
         Ok(())
     }
 
     /// What the method puts on the inputs of a layer of weights.
-    fn mask<M: Weights>(&self, map: &M) -> Result<Option<Box<dyn Layer>>, Error> {
+    fn mask<M: Weights>(&self, map: &M, drop_prob: f64) -> Result<Option<Box<dyn Layer>>, Error> {
         Ok(match self.method {
-            Method::McDropout => Some(Box::new(Dropout::new(map.in_dim(), self.drop_prob)?)),
+            Method::McDropout => Some(Box::new(Dropout::new(map.in_dim(), drop_prob)?)),
             Method::Deterministic | Method::MeanField => None,
         })
     }
@@ -160,16 +194,19 @@ fn check_noise(sd: f64, target_sd: f64) -> Result<f64, Error> {
 const MAX_WEIGHTS: usize = 100_000_000;
 
 /// Refuses a network that memory cannot hold, before it is asked for.
-fn check_size(in_dim: usize, hidden: &[usize], outputs: usize) -> Result<(), Error> {
-    let widths = std::iter::once(in_dim).chain(hidden.iter().copied()).chain([outputs]);
-    let widths: Vec<usize> = widths.collect();
-    let layer = |pair: &[usize]| pair[0].saturating_add(1).saturating_mul(pair[1]);
-    match widths.windows(2).map(layer).fold(0, usize::saturating_add) {
+fn check_size(net: &Net, what: &'static str) -> Result<(), Error> {
+    let (mut at, mut weights) = (net.input().len(), 0_usize);
+    for part in net.parts() {
+        let Part::Dense(units) = *part;
+        weights = weights.saturating_add(at.saturating_add(1).saturating_mul(units));
+        at = units;
+    }
+    match weights {
         0..=MAX_WEIGHTS => Ok(()),
         got => Err(Error::Argument {
-            what: "--hidden",
+            what,
             expected: "widths that make at most 100000000 weights",
-            got: format!("{got}, with {in_dim} inputs"),
+            got: format!("{got}, with {} inputs", net.input().len()),
         }),
     }
 }

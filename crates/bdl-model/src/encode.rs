@@ -7,7 +7,7 @@ use crate::error::{Error, Place};
 use crate::levels::LevelIndex;
 use crate::names::{LEVELS_LISTED, excerpt};
 use crate::row_buffer::RowBuffer;
-use crate::schema::{ColumnMap, FeatureKind, Schema, TargetKind};
+use crate::schema::{ColumnMap, FeatureKind, Schema, TargetKind, product};
 use crate::select::MissingPolicy;
 use crate::table::{Cell, Table, is_missing};
 
@@ -17,6 +17,7 @@ use crate::table::{Cell, Table, is_missing};
 /// |---|---|---|
 /// | numeric | `(x − mean) / std` | 0, the training mean |
 /// | categorical | one-hot over its levels | its most frequent level |
+/// | image | `byte / 255`, pixel after pixel | |
 ///
 /// # Examples
 ///
@@ -56,6 +57,7 @@ struct Inner {
 pub(crate) enum Code {
     Numeric { mean: f64, std: f64 },
     Categorical { levels: LevelIndex, len: usize, most_frequent: usize },
+    Image { len: usize },
 }
 
 /// A cell whose meaning is known.
@@ -64,6 +66,8 @@ pub(crate) enum Value {
     Missing,
     Number(f64),
     Level(usize),
+    /// Pixels, which stand elsewhere.
+    Image,
 }
 
 impl Encoder {
@@ -181,7 +185,7 @@ impl Encoder {
     pub(crate) fn feature_width(&self, feature: usize) -> usize {
         match &self.inner.codes[feature] {
             Code::Numeric { .. } => 1,
-            Code::Categorical { len, .. } => *len,
+            Code::Categorical { len, .. } | Code::Image { len } => *len,
         }
     }
 
@@ -199,6 +203,7 @@ impl Encoder {
                 None if is_missing(text.trim()) => self.missing(),
                 None => Err(Reason::UnknownLevel),
             },
+            Code::Image { .. } => Err(Reason::NotPixels),
         }
     }
 
@@ -210,6 +215,7 @@ impl Encoder {
             Code::Categorical { levels, .. } => {
                 levels.find_number(x).map(Value::Level).ok_or(Reason::UnknownLevel)
             }
+            Code::Image { .. } => Err(Reason::NotPixels),
         }
     }
 
@@ -237,6 +243,7 @@ impl Encoder {
                 out[0] = 0.0;
                 Ok(())
             }
+            (Code::Image { .. }, _) => Err(Reason::NotPixels),
         }
     }
 }
@@ -248,6 +255,7 @@ pub(crate) enum Reason {
     OutOfRange,
     UnknownLevel,
     Missing,
+    NotPixels,
 }
 
 impl Reason {
@@ -263,6 +271,7 @@ impl Reason {
                 Error::OutOfRange { place, column, value, mean: *mean }
             }
             (Reason::Missing, _) => Error::MissingCell { place, column, value },
+            (Reason::NotPixels, _) => Error::NotPixels { column, value },
             _ => Error::NotANumber { place, column, value },
         }
     }
@@ -284,6 +293,7 @@ fn code(kind: &FeatureKind) -> Result<Code, Error> {
             len: levels.len(),
             most_frequent: *most_frequent as usize,
         }),
+        FeatureKind::Image { sides } => Ok(Code::Image { len: product(sides) }),
     }
 }
 

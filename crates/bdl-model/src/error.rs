@@ -57,6 +57,16 @@ pub enum Error {
         /// The value.
         got: String,
     },
+    /// A network that is spelled wrong, or does not fit the data or the target.
+    #[error("--net {net}: {place}: {what}")]
+    Net {
+        /// The network as it is spelled.
+        net: String,
+        /// Its input, or the number of a layer.
+        place: String,
+        /// What was expected and what was got.
+        what: String,
+    },
     /// A model file that is not one, or not a whole one.
     #[error("{file}: {source}")]
     Model {
@@ -167,6 +177,17 @@ pub enum Error {
         limit: usize,
     },
 
+    /// A file of images or labels that is none, not a whole one, or not of this model.
+    #[error("{file}: expected {expected}, got {got}")]
+    Idx {
+        /// The file's name.
+        file: Arc<str>,
+        /// What belongs there.
+        expected: String,
+        /// What is there.
+        got: String,
+    },
+
     // Cells.
     /// Text, or an infinite number, where a finite number belongs.
     #[error("{place}, column {column:?}: expected a finite number, got {value:?}")]
@@ -235,6 +256,14 @@ pub enum Error {
     NotSet {
         /// The first column that was not set.
         column: String,
+    },
+    /// A cell of a [`RowBuffer`](crate::RowBuffer) that is an image.
+    #[error("row: column {column:?}: expected pixels, got {value:?}")]
+    NotPixels {
+        /// The column's name.
+        column: String,
+        /// What was given.
+        value: String,
     },
     /// A [`RowBuffer`](crate::RowBuffer) has no such column.
     #[error("row: no column {name:?}{}", Suggestion(.suggestion))]

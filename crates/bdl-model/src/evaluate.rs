@@ -96,7 +96,7 @@ impl Model {
 }
 
 /// What the metrics are made from, row after row.
-struct Scores<'a> {
+pub(crate) struct Scores<'a> {
     model: &'a Model,
     predictor: Predictor<'a>,
     units: Units,
@@ -108,14 +108,14 @@ struct Scores<'a> {
 }
 
 impl<'a> Scores<'a> {
-    fn new(model: &'a Model, passes: Passes) -> Result<Self, Error> {
+    pub(crate) fn new(model: &'a Model, passes: Passes) -> Result<Self, Error> {
         let predictor = Predictor::new(model.bnn(), model.members(), passes)?;
         let (units, seed) = (model.units()?, passes.seed);
         let (real, labels, probs) = Default::default();
         Ok(Self { model, predictor, units, seed, rows: 0, real, labels, probs })
     }
 
-    fn add(&mut self, x: &[f32], y: &Truth, pool: &dyn Pool) -> Result<(), Error> {
+    pub(crate) fn add(&mut self, x: &[f32], y: &Truth, pool: &dyn Pool) -> Result<(), Error> {
         let width = self.model.encoder().width();
         let floats = self.predictor.samples().saturating_mul(self.model.bnn().plan().out_dim());
         for block in blocks(y.len(), floats) {
@@ -140,7 +140,7 @@ impl<'a> Scores<'a> {
         Ok(())
     }
 
-    fn finish(self) -> Result<Evaluation, Error> {
+    pub(crate) fn finish(self) -> Result<Evaluation, Error> {
         let bootstrap = Bootstrap { seed: self.seed, ..Bootstrap::default() };
         let task = self.model.task();
         let metrics = match task {

@@ -1,4 +1,4 @@
-//! The section of a model file that belongs to this crate: schema and method.
+//! The sections of a model file that belong to this crate: schema and method, and the size of images.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,10 @@ use crate::select::MissingPolicy;
 /// Tag of the section that holds the schema.
 pub(crate) const SCHEMA: [u8; 4] = *b"SCHM";
 
-/// Schema and method as a file holds them; frozen.
+/// Tag of the section that a model of images has besides.
+pub(crate) const IMAGE: [u8; 4] = *b"IMAG";
+
+/// Schema and method as a file holds them; frozen. A model of images has no feature here.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct SchemaV1 {
     features: Vec<FeatureV1>,
@@ -45,11 +48,30 @@ enum MissingV1 {
     Impute,
 }
 
+/// The images that a model takes; frozen.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct ImageV1 {
+    height: u32,
+    width: u32,
+    channels: u32,
+}
+
+impl ImageV1 {
+    pub(crate) fn of([height, width, channels]: [usize; 3]) -> Self {
+        Self { height: height as u32, width: width as u32, channels: channels as u32 }
+    }
+
+    pub(crate) fn sides(&self) -> [usize; 3] {
+        [self.height, self.width, self.channels].map(|side| side as usize)
+    }
+}
+
 impl SchemaV1 {
     pub(crate) fn of(schema: &Schema, method: Method) -> Self {
-        let feature = |f: &Feature| FeatureV1 { name: f.name.clone(), kind: FeatureKindV1::of(&f.kind) };
+        let feature =
+            |f: &Feature| Some(FeatureV1 { name: f.name.clone(), kind: FeatureKindV1::of(&f.kind)? });
         Self {
-            features: schema.features.iter().map(feature).collect(),
+            features: schema.features.iter().filter_map(feature).collect(),
             target: schema.target.name.clone(),
             kind: match &schema.target.kind {
                 &TargetKind::Real { mean, std } => TargetV1::Real { mean, std },
@@ -88,12 +110,14 @@ impl SchemaV1 {
 }
 
 impl FeatureKindV1 {
-    fn of(kind: &FeatureKind) -> Self {
+    /// `None` for an image, which has a section of its own.
+    fn of(kind: &FeatureKind) -> Option<Self> {
         match kind {
-            &FeatureKind::Numeric { mean, std } => Self::Numeric { mean, std },
+            &FeatureKind::Numeric { mean, std } => Some(Self::Numeric { mean, std }),
             FeatureKind::Categorical { levels, most_frequent } => {
-                Self::Categorical { levels: levels.clone(), most_frequent: *most_frequent }
+                Some(Self::Categorical { levels: levels.clone(), most_frequent: *most_frequent })
             }
+            FeatureKind::Image { .. } => None,
         }
     }
 

@@ -11,9 +11,9 @@ use bdl_infer::{
 use bdl_layers::{Container, LayerReport, PARAMS, PLAN, Section, codec, write_beside};
 
 use crate::encode::Encoder;
-use crate::file::{SCHEMA, SchemaV1};
+use crate::file::{IMAGE, ImageV1, SCHEMA, SchemaV1};
 use crate::method::Method;
-use crate::schema::Schema;
+use crate::schema::{Feature, Schema};
 use crate::select::Task;
 use crate::{Error, ModelPredictor};
 
@@ -143,6 +143,10 @@ impl Model {
         push_record(&mut file, &self.record)?;
         let bytes = codec::encode("section SCHM", &SchemaV1::of(self.schema(), self.method))?;
         file.push(Section { tag: SCHEMA, version: 1, required: true, bytes });
+        if let Some(sides) = self.schema().image() {
+            let bytes = codec::encode("section IMAG", &ImageV1::of(sides))?;
+            file.push(Section { tag: IMAGE, version: 1, required: true, bytes });
+        }
         Ok(file.to_bytes()?)
     }
 
@@ -160,9 +164,13 @@ impl Model {
     /// As [`from_bytes`](Model::from_bytes).
     pub fn from_bytes_with(bytes: &[u8], kinds: &Kinds) -> Result<Self, Error> {
         let file = Container::from_bytes(bytes)?;
-        file.refuse_unknown(&[PLAN, PARAMS, LIKELIHOOD, RECORD, SCHEMA])?;
+        file.refuse_unknown(&[PLAN, PARAMS, LIKELIHOOD, RECORD, SCHEMA, IMAGE])?;
         let v: SchemaV1 = codec::decode("section SCHM", file.get(&SCHEMA, 1)?)?;
-        let (schema, method) = v.into_schema()?;
+        let (mut schema, method) = v.into_schema()?;
+        if file.sections().iter().any(|section| section.tag == IMAGE) {
+            let v: ImageV1 = codec::decode("section IMAG", file.get(&IMAGE, 1)?)?;
+            schema.features.push(Feature::image(v.sides()));
+        }
         let (bnn, members) = read_bnn(&file, kinds)?;
         let encoder = Encoder::new(schema)?;
         fits(&encoder, &bnn)?;

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use crate::encode::{Encoder, Reason, Value};
 use crate::error::{Error, Place};
+use crate::idx::intensity;
 use crate::names::closest;
+use crate::schema::product;
 
 /// A row that is filled by names or positions, encoded, and used again.
 ///
@@ -31,6 +33,8 @@ use crate::names::closest;
 pub struct RowBuffer {
     encoder: Encoder,
     values: Vec<Option<Value>>,
+    /// The image, of a model that takes one.
+    pixels: Vec<u8>,
 }
 
 /// A feature, by its name or its position in [`Schema::features`](crate::Schema::features).
@@ -57,7 +61,8 @@ impl<'a> From<&'a str> for FeatureRef<'a> {
 impl RowBuffer {
     pub(crate) fn new(encoder: Encoder) -> RowBuffer {
         let values = vec![None; encoder.schema().features.len()];
-        RowBuffer { encoder, values }
+        let pixels = vec![0; encoder.schema().image().map_or(0, |sides| product(&sides))];
+        RowBuffer { encoder, values, pixels }
     }
 
     /// Sets a numeric feature, or a categorical one whose levels are numbers.
@@ -90,6 +95,21 @@ impl RowBuffer {
         self.set(feature, self.encoder.missing(), String::new)
     }
 
+    /// Sets the image of a model that takes one: its rows from the top, a pixel's channels side by side.
+    ///
+    /// # Errors
+    ///
+    /// If the model takes no image, or one of another size.
+    pub fn set_image(&mut self, pixels: &[u8]) -> Result<(), Error> {
+        if self.pixels.is_empty() {
+            return Err(self.unknown(FeatureRef::Name("image")));
+        }
+        self.encoder.check_len("row: pixels of the image", self.pixels.len(), pixels.len())?;
+        self.pixels.copy_from_slice(pixels);
+        self.values[0] = Some(Value::Image);
+        Ok(())
+    }
+
     /// Forgets all values.
     pub fn clear(&mut self) {
         self.values.fill(None);
@@ -112,6 +132,10 @@ impl RowBuffer {
                 return Err(Error::NotSet { column: self.encoder.schema().features[feature].name.clone() });
             };
             let (own, after) = rest.split_at_mut(self.encoder.feature_width(feature));
+            if let Value::Image = value {
+                own.iter_mut().zip(&self.pixels).for_each(|(x, &byte)| *x = intensity(byte));
+                return Ok(());
+            }
             let written = self.encoder.write(feature, value, own);
             written.map_err(|reason| self.error(reason, feature, &describe(value)))?;
             rest = after;
@@ -163,6 +187,6 @@ fn describe(value: Value) -> String {
     match value {
         Value::Number(x) => x.to_string(),
         Value::Level(level) => level.to_string(),
-        Value::Missing => String::new(),
+        Value::Missing | Value::Image => String::new(),
     }
 }

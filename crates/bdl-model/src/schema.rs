@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::levels::LevelIndex;
+use crate::net::Shape;
 use crate::select::{MissingPolicy, SelectOptions, Selection, Task};
 use crate::table::Table;
 
@@ -67,6 +68,11 @@ pub enum FeatureKind {
         /// missing cell under [`MissingPolicy::Impute`].
         most_frequent: u32,
     },
+    /// An image, the only feature of its model.
+    Image {
+        /// Height, width and channels.
+        sides: [usize; 3],
+    },
 }
 
 /// The column to predict.
@@ -115,7 +121,33 @@ impl Schema {
         }
     }
 
-    /// Length of an encoded row: one for each number, and one for each level of each categorical feature.
+    /// The schema of images of these sides with one of several classes each.
+    #[must_use]
+    pub fn of_images(sides: [usize; 3], target: &str, classes: Vec<String>) -> Schema {
+        Schema {
+            features: vec![Feature::image(sides)],
+            target: Target { name: target.to_owned(), kind: TargetKind::Class { names: classes } },
+            missing: MissingPolicy::Error,
+        }
+    }
+
+    /// Height, width and channels, where the rows are images and no rows of a table.
+    #[must_use]
+    pub fn image(&self) -> Option<[usize; 3]> {
+        match self.features[..] {
+            [Feature { kind: FeatureKind::Image { sides }, .. }] => Some(sides),
+            _ => None,
+        }
+    }
+
+    /// What a row is.
+    #[must_use]
+    pub fn shape(&self) -> Shape {
+        self.image().map_or(Shape::Flat(self.width()), Shape::Image)
+    }
+
+    /// Length of an encoded row: one for each number, one for each level of each categorical feature, one for each pixel
+    /// and channel of an image.
     #[must_use]
     pub fn width(&self) -> usize {
         self.features.iter().map(|feature| feature.kind.width()).sum()
@@ -136,6 +168,9 @@ impl Schema {
     ///
     /// If features are missing; all of them are named. `file` is for the message.
     pub fn match_header(&self, file: &str, header: &[String]) -> Result<ColumnMap, Error> {
+        if let Some(sides) = self.image() {
+            return Err(Error::table_for_images(file, sides));
+        }
         let positions: HashMap<&String, usize> = header.iter().zip(0..).collect();
         let find = |name: &String| positions.get(name).copied();
         let found: Vec<Option<usize>> = self.features.iter().map(|feature| find(&feature.name)).collect();
@@ -172,12 +207,24 @@ impl Schema {
                         return Err(Error::column(name, "its most frequent level must be one of its levels"));
                     }
                 }
+                FeatureKind::Image { sides } => {
+                    if self.features.len() > 1 || !(1..=MAX_IMAGE).contains(&product(sides)) {
+                        return Err(Error::column(name, "must be one image of 1 to 16777216 pixels"));
+                    }
+                }
             }
         }
         match &self.target.kind {
             TargetKind::Real { mean, std } => check_moments(&self.target.name, *mean, *std),
             TargetKind::Class { names } => check_levels(&self.target.name, names, 2),
         }
+    }
+}
+
+impl Feature {
+    /// The feature of a model of images.
+    pub(crate) fn image(sides: [usize; 3]) -> Feature {
+        Feature { name: "image".to_owned(), kind: FeatureKind::Image { sides } }
     }
 }
 
@@ -188,8 +235,16 @@ impl FeatureKind {
         match self {
             FeatureKind::Numeric { .. } => 1,
             FeatureKind::Categorical { levels, .. } => levels.len(),
+            FeatureKind::Image { sides } => product(sides),
         }
     }
+}
+
+/// The most elements of an image.
+pub(crate) const MAX_IMAGE: usize = 1 << 24;
+
+pub(crate) fn product(sides: &[usize; 3]) -> usize {
+    sides.iter().fold(1, |all, &side| all.saturating_mul(side))
 }
 
 impl TargetKind {

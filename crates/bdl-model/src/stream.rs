@@ -8,7 +8,7 @@ use std::thread;
 use bdl_infer::Passes;
 use bdl_tensor::Pool;
 
-use crate::chunk::{Chunk, Row};
+use crate::chunk::Chunk;
 use crate::model::Model;
 use crate::names::find_column;
 use crate::output::PredictedRow;
@@ -133,6 +133,17 @@ fn check_distinct(columns: &[String]) -> Result<(), Error> {
     }
 }
 
+/// Images have no columns.
+pub(crate) fn no_keep(how: &FilePrediction) -> Result<(), Error> {
+    match how.keep.first() {
+        Some(name) => {
+            let (expected, got) = ("used with a table: images have no columns", format!("{name:?}"));
+            Err(Error::Argument { what: "--keep", expected, got })
+        }
+        None => Ok(()),
+    }
+}
+
 fn kept_columns(reader: &RowReader, keep: &[String]) -> Result<Vec<usize>, Error> {
     let file = reader.file().into();
     keep.iter().map(|name| find_column("--keep", &file, reader.columns(), name)).collect()
@@ -171,7 +182,7 @@ struct Told {
     bad: Vec<(usize, Error)>,
 }
 
-type Sink<'s> = dyn FnMut(FileEvent<'_>) -> Result<(), Error> + 's;
+pub(crate) type Sink<'s> = dyn FnMut(FileEvent<'_>) -> Result<(), Error> + 's;
 
 /// Chunks that wait between two threads.
 const QUEUE: usize = 1;
@@ -259,7 +270,8 @@ impl Run<'_> {
             match bad.next_if(|(bad, _)| *bad == at) {
                 Some((_, e)) => self.bad_row(e, sink)?,
                 None => {
-                    emit_row(&row, &self.keep, &told, i, sink)?;
+                    let kept: Vec<&str> = self.keep.iter().map(|&column| row.cell(column)).collect();
+                    emit_row(row.number(), &kept, &told, i, sink)?;
                     i += 1;
                 }
             }
@@ -350,19 +362,19 @@ impl Stage<'_> {
     }
 }
 
-fn emit_row(
-    row: &Row<'_>,
-    keep: &[usize],
+/// Hands row `i` of what was told to the sink, as number `number` of the file.
+pub(crate) fn emit_row(
+    number: u64,
+    kept: &[&str],
     told: &Predictions,
     i: usize,
     sink: &mut Sink<'_>,
 ) -> Result<(), Error> {
     let n = told.rows.len();
     let part = |all: &[f64]| i * (all.len() / n)..(i + 1) * (all.len() / n);
-    let kept: Vec<&str> = keep.iter().map(|&column| row.cell(column)).collect();
     sink(FileEvent::Row(PredictedRow {
-        number: row.number(),
-        kept: &kept,
+        number,
+        kept,
         prediction: &told.rows[i],
         probs: &told.probs[part(&told.probs)],
         draws: &told.draws[part(&told.draws)],

@@ -4,18 +4,14 @@ use std::ops::ControlFlow;
 
 use bdl_dist::{Noise, Purpose};
 use bdl_infer::{Bnn, Data, FitConfig, FitSummary, Progress, Schedule, TrainingRecord, fit};
-use bdl_tensor::{Mat, Pool};
+use bdl_tensor::Pool;
 
-use crate::architecture::{Architecture, Outputs};
-use crate::encode::Encoder;
-use crate::evaluate::Truth;
+use crate::architecture::Architecture;
 use crate::method::Method;
 use crate::model::Model;
-use crate::schema::{ColumnMap, Schema, TargetKind};
-use crate::select::{SelectOptions, Selection};
-use crate::split::{Split, SplitKey, split_by_fraction, split_by_group, split_by_order, split_key};
+use crate::rows::{Rows, Side};
+use crate::select::SelectOptions;
 use crate::table::Table;
-use crate::target::Targets;
 use crate::{Error, Evaluation};
 
 /// Which rows are held out to watch training.
@@ -167,8 +163,17 @@ impl Model {
         pool: &dyn Pool,
         observer: &mut dyn FnMut(&TrainProgress) -> ControlFlow<()>,
     ) -> Result<Training, Error> {
+        Self::train_rows(config, || Rows::new(table, config), pool, observer)
+    }
+
+    pub(crate) fn train_rows(
+        config: &TrainConfig,
+        rows: impl FnOnce() -> Result<Rows, Error>,
+        pool: &dyn Pool,
+        observer: &mut Observer<'_>,
+    ) -> Result<Training, Error> {
         config.check()?;
-        let rows = Rows::new(table, config)?;
+        let rows = rows()?;
         let bnn = rows.network(&config.architecture)?;
         let trained = Members { rows: &rows, bnn: &bnn, config, pool }.train(observer)?;
         let (members, summaries): (Vec<_>, Vec<_>) = trained.into_iter().unzip();
@@ -251,80 +256,5 @@ fn record(summary: &FitSummary, rows: usize, config: &FitConfig) -> TrainingReco
         seed: config.seed,
         nll_mean: summary.kept.nll_mean,
         kl: summary.kept.kl,
-    }
-}
-
-/// Encoded rows of one side of the split.
-struct Side {
-    x: Vec<f32>,
-    y: Targets,
-    truth: Truth,
-}
-
-impl Side {
-    fn new(table: &Table, rows: &[usize], encoder: &Encoder, map: &ColumnMap) -> Result<Self, Error> {
-        let x = encoder.encode_table(table, rows, map)?;
-        let target = encoder.target_column(map, &table.shared_file())?;
-        let truth = encoder.truth(rows.iter().map(|&row| table.row(row)), target)?;
-        Ok(Self { x, y: encoder.encode_targets(table, rows, map)?, truth })
-    }
-
-    fn data(&self, width: usize) -> Result<Data<'_>, Error> {
-        let x = Mat::new(&self.x, self.y.len(), width).map_err(bdl_infer::Error::from)?;
-        Ok(Data::new(x, self.y.view())?)
-    }
-}
-
-/// The table's rows, selected, split and encoded.
-struct Rows {
-    encoder: Encoder,
-    train: Side,
-    valid: Option<Side>,
-    dropped: usize,
-}
-
-impl Rows {
-    fn new(table: &Table, config: &TrainConfig) -> Result<Self, Error> {
-        let selection = Selection::new(table, &config.select)?;
-        let split = split(table, &selection, config)?;
-        let table_rows = |side: &[usize]| side.iter().map(|&at| selection.rows[at]).collect::<Vec<_>>();
-        let (train, valid) = (table_rows(&split.train), table_rows(&split.valid));
-        let encoder = Encoder::new(Schema::fit(table, &selection, &train)?)?;
-        let map = encoder.schema().match_header(table.file(), table.columns())?;
-        let side = |rows: &[usize]| Side::new(table, rows, &encoder, &map);
-        let valid = if valid.is_empty() { None } else { Some(side(&valid)?) };
-        Ok(Self { train: side(&train)?, valid, dropped: selection.dropped(table), encoder })
-    }
-
-    fn network(&self, architecture: &Architecture) -> Result<Bnn, Error> {
-        let outputs = match &self.encoder.schema().target.kind {
-            TargetKind::Real { .. } => Outputs::Real,
-            TargetKind::Class { names } => Outputs::Classes(names.len()),
-        };
-        let std = self.encoder.schema().target.kind.moments().map_or(1.0, |(_, std)| std);
-        architecture.build(self.encoder.width(), outputs, std)
-    }
-
-    /// `ln std` of a real target, 0 for classes.
-    fn units(&self) -> f64 {
-        self.encoder.schema().target.kind.moments().map_or(0.0, |(_, std)| std.ln())
-    }
-}
-
-fn split(table: &Table, selection: &Selection, config: &TrainConfig) -> Result<Split, Error> {
-    let permutation = |n| Noise::new(config.fit.seed, Purpose::Split).rng(0).permutation(n);
-    match &config.valid {
-        Valid::None => Ok(Split { train: (0..selection.rows.len()).collect(), valid: Vec::new() }),
-        Valid::Fraction(fraction) => split_by_fraction(&permutation(selection.rows.len()), *fraction),
-        Valid::By { column, fraction } => {
-            let column = table.column("--valid-by", column)?;
-            match split_key(table, &selection.rows, column)? {
-                SplitKey::Ordered(ranks) => split_by_order(&ranks, *fraction),
-                SplitKey::Groups(group) => {
-                    let groups = group.iter().max().map_or(0, |last| last + 1);
-                    split_by_group(&group, *fraction, &permutation(groups))
-                }
-            }
-        }
     }
 }

@@ -4,11 +4,13 @@
 
 mod common;
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use bdl_layers::Estimator;
-use bdl_model::{FeatureKind, Method, Model, TargetKind};
-use common::{config, file_prediction, predict, real_text, train};
+use bdl_model::{FeatureKind, Images, Labels, Method, Model, TargetKind};
+use bdl_tensor::Serial;
+use common::{config, file_prediction, idx, predict, real_text, train};
 
 /// Reads what `docs/format.md` describes, with nothing of the library's own.
 struct Bytes<'a>(&'a [u8]);
@@ -146,11 +148,35 @@ fn schema_by_hand(content: &[u8], model: &Model) {
                 levels.iter().for_each(|level| assert_eq!(bytes.text(), level));
                 assert_eq!(bytes.u32(), *most_frequent);
             }
+            FeatureKind::Image { .. } => panic!("a table has none"),
         }
     }
     let TargetKind::Real { mean, std } = schema.target.kind else { panic!() };
     assert_eq!((bytes.text(), bytes.u32(), bytes.f64(), bytes.f64()), ("y", 0, mean, std));
     assert_eq!((bytes.u32(), bytes.text(), bytes.0.len()), (0, "mc-dropout", 0));
+}
+
+#[test]
+fn the_images_of_a_model_have_a_section_that_reads_by_hand() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, bytes: Vec<u8>| {
+        std::fs::write(folder.path().join(name), bytes).unwrap();
+        folder.path().join(name)
+    };
+    let images = Images::open(&write("images", idx(&[2, 3, 2], &[7; 12]))).unwrap();
+    let labels = Labels::open(&write("labels", idx(&[2], &[4, 10]))).unwrap();
+    let config = config("digit", Method::Deterministic);
+    let model = Model::train_images(&images, &labels, &config, &Serial, &mut |_| ControlFlow::Continue(()));
+    let frames = frames(&model.unwrap().model.to_bytes().unwrap());
+    let outline: Vec<_> = frames[4..].iter().map(|f| (f.tag.as_str(), f.version, f.required)).collect();
+    assert_eq!(outline, [("SCHM", 1, true), ("IMAG", 1, true)]);
+    let mut image = Bytes(&frames[5].content);
+    assert_eq!((image.u32(), image.u32(), image.u32(), image.0.len()), (3, 2, 1, 0));
+    let mut bytes = Bytes(&frames[4].content);
+    assert_eq!(bytes.u64(), 0);
+    assert_eq!((bytes.text(), bytes.u32(), bytes.u64()), ("digit", 1, 2));
+    assert_eq!((bytes.text(), bytes.text()), ("4", "10"));
+    assert_eq!((bytes.u32(), bytes.text(), bytes.0.len()), (0, "deterministic", 0));
 }
 
 /// A file beside the tests; `BDL_BLESS=1` writes it anew, which is value-breaking.

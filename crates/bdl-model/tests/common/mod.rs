@@ -56,6 +56,14 @@ pub(crate) fn class_text(rows: usize, names: &[&str], seed: u64) -> String {
     text
 }
 
+/// An IDX file of these axes.
+pub(crate) fn idx(axes: &[u32], bytes: &[u8]) -> Vec<u8> {
+    let mut file = vec![0, 0, 8, axes.len() as u8];
+    axes.iter().for_each(|n| file.extend(n.to_be_bytes()));
+    file.extend(bytes);
+    file
+}
+
 pub(crate) fn config(target: &str, method: Method) -> TrainConfig {
     let mut config = TrainConfig::for_target(target);
     config.architecture.method = method;
