@@ -142,7 +142,7 @@ impl Model {
         push_bnn(&mut file, &self.bnn, &self.members)?;
         push_record(&mut file, &self.record)?;
         let bytes = codec::encode("section SCHM", &SchemaV1::of(self.schema(), self.method))?;
-        file.push(Section { tag: SCHEMA, version: 1, required: true, bytes });
+        file.push(Section { tag: SCHEMA, version: 1, required: true, bytes: bytes.into() });
         Ok(file.to_bytes()?)
     }
 
