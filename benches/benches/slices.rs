@@ -28,6 +28,11 @@ fn epilogues(c: &mut Criterion) {
     group.bench_function("m + √v·eps", |bench| {
         bench.iter(|| kernels::sqrt_mul_add(&m, &v, &eps, &mut out))
     });
+    let bits: Vec<u64> =
+        (0..ROWS * WIDTH / 64).map(|i| (i as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15)).collect();
+    group.bench_function("mask and scale", |bench| {
+        bench.iter(|| kernels::mask_scale(&m, &bits, 2.0, &mut out));
+    });
     group.bench_function("exp", |bench| bench.iter(|| kernels::exp(&m, &mut out)));
     group.bench_function("softplus", |bench| bench.iter(|| kernels::softplus(&m, &mut out)));
 }

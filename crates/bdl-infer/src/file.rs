@@ -121,13 +121,13 @@ enum EstimatorV1 {
 ///
 /// # Errors
 /// For vectors of another length, and whatever a user's own layer or likelihood has against being saved.
-pub fn push_bnn(file: &mut Container, bnn: &Bnn, members: &[Vec<f32>]) -> Result<(), Error> {
+pub fn push_bnn(file: &mut Container<'_>, bnn: &Bnn, members: &[Vec<f32>]) -> Result<(), Error> {
     members.iter().try_for_each(|params| bnn.check_params(params))?;
     push_network(file, bnn.plan(), members)?;
     let likelihood = bnn.likelihood();
     let v = LikelihoodV1 { kind: likelihood.kind().to_owned(), config: likelihood.config()? };
     let bytes = codec::encode("section LIKE", &v)?;
-    file.push(Section { tag: LIKELIHOOD, version: 1, required: true, bytes });
+    file.push(Section { tag: LIKELIHOOD, version: 1, required: true, bytes: bytes.into() });
     Ok(())
 }
 
@@ -136,7 +136,7 @@ pub fn push_bnn(file: &mut Container, bnn: &Bnn, members: &[Vec<f32>]) -> Result
 /// # Errors
 /// [`bdl_layers::Error::UnknownKind`] for a layer or likelihood that is not registered; sections that are
 /// absent, damaged or do not fit each other.
-pub fn read_bnn(file: &Container, kinds: &Kinds) -> Result<(Bnn, Vec<Vec<f32>>), Error> {
+pub fn read_bnn(file: &Container<'_>, kinds: &Kinds) -> Result<(Bnn, Vec<Vec<f32>>), Error> {
     let (plan, members) = read_network(file, &kinds.layers)?;
     let v: LikelihoodV1 = codec::decode("section LIKE", file.get(&LIKELIHOOD, 1)?)?;
     let bnn = Bnn::new(plan, kinds.likelihood(&v.kind, &v.config)?)?;
@@ -148,7 +148,7 @@ pub fn read_bnn(file: &Container, kinds: &Kinds) -> Result<(Bnn, Vec<Vec<f32>>),
 ///
 /// # Errors
 /// [`Error::Argument`] for an estimator that the format does not know.
-pub fn push_record(file: &mut Container, record: &TrainingRecord) -> Result<(), Error> {
+pub fn push_record(file: &mut Container<'_>, record: &TrainingRecord) -> Result<(), Error> {
     let estimator = match record.estimator {
         Estimator::Local => EstimatorV1::Local,
         Estimator::Sampling => EstimatorV1::Sampling,
@@ -164,7 +164,7 @@ pub fn push_record(file: &mut Container, record: &TrainingRecord) -> Result<(), 
     let &TrainingRecord { rows, epochs, kept_epoch, batch, lr, seed, nll_mean, kl, .. } = record;
     let v = RecordV1 { rows, epochs, kept_epoch, batch, lr, estimator, seed, nll_mean, kl };
     let bytes = codec::encode("section FITR", &v)?;
-    file.push(Section { tag: RECORD, version: 1, required: false, bytes });
+    file.push(Section { tag: RECORD, version: 1, required: false, bytes: bytes.into() });
     Ok(())
 }
 
@@ -172,7 +172,7 @@ pub fn push_record(file: &mut Container, record: &TrainingRecord) -> Result<(), 
 ///
 /// # Errors
 /// If the section is absent or damaged.
-pub fn read_record(file: &Container) -> Result<TrainingRecord, Error> {
+pub fn read_record(file: &Container<'_>) -> Result<TrainingRecord, Error> {
     let v: RecordV1 = codec::decode("section FITR", file.get(&RECORD, 1)?)?;
     let estimator = match v.estimator {
         EstimatorV1::Local => Estimator::Local,

@@ -8,7 +8,7 @@ use bdl_tensor::{Mat, Pool, kernels};
 
 use crate::error::{check_arg, check_len};
 use crate::predict::{Passes, Predictor};
-use crate::update::{Rates, Update};
+use crate::update::{Rates, Update, Updated};
 use crate::{
     Bnn, Elbo, ElboTerms, Error, KlWarmup, MixtureScratch, Optimizer, OptimizerState, Predictive, Schedule,
     Target, Targets,
@@ -387,19 +387,28 @@ impl<'a> Run<'a> {
         }
         let (update, optimizer) = (&mut self.update, &mut self.optimizer);
         let updated = update.step(self.pool, optimizer, params, &mut self.grads, rates)?;
-        let kl = updated.kl.or(kl).unwrap_or(0.0);
-        if updated.finite && elbo.value(nll_sum, x.rows(), kl).is_finite() {
-            return Ok(elbo.terms(nll_sum, x.rows(), kl));
+        let terms = elbo.terms(nll_sum, x.rows(), updated.kl.or(kl).unwrap_or(0.0));
+        if let Some(e) = self.blame_update(params, &updated)? {
+            return Err(e);
         }
-        // What is not finite has not moved: the loss is lost if the KL there is.
-        let terms = elbo.terms(nll_sum, x.rows(), self.bnn.plan().kl(&params[self.bnn.network()])?);
-        match kernels::first_non_finite(&self.grads).filter(|_| terms.elbo.is_finite()) {
-            Some(index) => {
-                let (value, path) = (self.grads[index], self.bnn.block_of(index));
-                Err(self.non_finite("gradient", path, value.into()))
-            }
-            None => Err(self.blame_loss(params, x, &pass, terms)),
+        if terms.elbo.is_finite() { Ok(terms) } else { Err(self.blame_loss(params, x, &pass, terms)) }
+    }
+
+    /// The error of a step that met something not finite. Shards without it have moved, and perhaps beyond all bounds,
+    /// so that only what the step saw is to blame.
+    fn blame_update(&self, params: &[f32], updated: &Updated) -> Result<Option<Error>, Error> {
+        let found =
+            |what, at, x: &[f32]| Ok(Some(self.non_finite(what, self.bnn.block_of(at), x[at].into())));
+        if let Some(at) = updated.bad_param {
+            return found("parameter", at, params);
         }
+        let Some(at) = updated.bad_grad else { return Ok(None) };
+        // A gradient may be lost with the KL, whose shard is where it was.
+        let kl = self.bnn.plan().kl(&params[self.bnn.network()])?;
+        if !kl.is_finite() && kernels::first_non_finite(params).is_none() {
+            return Ok(Some(self.blame_kl(params, kl)));
+        }
+        found("gradient", at, &self.grads)
     }
 
     fn non_finite(&self, what: &'static str, place: String, value: f64) -> Error {
@@ -411,17 +420,21 @@ impl<'a> Run<'a> {
         if let Some(index) = kernels::first_non_finite(params) {
             return self.non_finite("parameter", self.bnn.block_of(index), params[index].into());
         }
-        let plan = self.bnn.plan();
         if terms.nll_sum.is_finite() {
-            let reports = self.bnn.report(params).unwrap_or_default();
-            let bad = reports.iter().position(|r| !r.kl.is_finite());
-            let layer = bad.and_then(|i| plan.layers().nth(i)).map_or("network", |(name, _)| name);
-            return self.non_finite("kl", self.largest_block(layer, params), terms.kl);
+            return self.blame_kl(params, terms.kl);
         }
         let network = &params[self.bnn.network()];
-        let layer = plan.first_non_finite_layer(network, x, pass, &mut Workspace::new());
+        let layer = self.bnn.plan().first_non_finite_layer(network, x, pass, &mut Workspace::new());
         let owner = layer.ok().flatten().unwrap_or("likelihood");
         self.non_finite("loss", self.largest_block(owner, params), terms.nll_sum)
+    }
+
+    /// Finds the layer whose KL is not finite.
+    fn blame_kl(&self, params: &[f32], kl: f64) -> Error {
+        let reports = self.bnn.report(params).unwrap_or_default();
+        let bad = reports.iter().position(|r| !r.kl.is_finite());
+        let layer = bad.and_then(|i| self.bnn.plan().layers().nth(i)).map_or("network", |(name, _)| name);
+        self.non_finite("kl", self.largest_block(layer, params), kl)
     }
 
     /// Path of the owner's block with the largest parameter; its name alone if it has no block.

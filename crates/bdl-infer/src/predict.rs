@@ -1,7 +1,7 @@
 //! Monte Carlo prediction: S passes over rows, in parallel.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bdl_dist::{Noise, Purpose};
 use bdl_layers::{Estimator, MonteCarlo, PassRows, Scope, Workspace};
@@ -54,6 +54,12 @@ const SHARED_FLOATS: usize = 1 << 22;
 pub struct Predictor<'a> {
     bnn: &'a Bnn,
     passes: Passes,
+    prepared: Arc<Prepared<'a>>,
+}
+
+/// What does not depend on the number of passes, and the buffers.
+#[derive(Debug)]
+struct Prepared<'a> {
     /// The passes of each member.
     members: Vec<MonteCarlo<'a>>,
     /// Each member's parameters of the likelihood.
@@ -69,30 +75,42 @@ impl<'a> Predictor<'a> {
     /// [`Error::Argument`] without a member, with `samples` 0, or with more of them than have an address;
     /// [`Error::Length`] for a vector of another length.
     pub fn new<P: AsRef<[f32]>>(bnn: &'a Bnn, members: &'a [P], passes: Passes) -> Result<Self, Error> {
-        check_arg("predict: samples", ">= 1", passes.samples as f64, passes.samples >= 1)?;
         check_arg("predict: members", ">= 1", members.len() as f64, !members.is_empty())?;
         members.iter().try_for_each(|params| bnn.check_params(params.as_ref()))?;
-        let samples = if bnn.plan().is_random() { passes.samples } else { 1 };
-        check_size("predict: [members, samples, outputs]", [members.len(), samples, bnn.plan().out_dim()])?;
+        let passes = Passes { samples: checked_samples(bnn, members.len(), passes.samples)?, ..passes };
         let prepare = |(lane, params): (u64, &'a P)| {
             let noise = Noise::in_lane(passes.seed, Purpose::Predict, lane);
             let network = &params.as_ref()[bnn.network()];
             MonteCarlo::new(bnn.plan(), network, noise, passes.scope, passes.estimator)
         };
-        Ok(Self {
-            bnn,
-            passes: Passes { samples, ..passes },
+        let prepared = Prepared {
             members: (0..).zip(members).map(prepare).collect::<Result<_, _>>()?,
             noise_params: members.iter().map(|params| &params.as_ref()[bnn.noise()]).collect(),
             workspaces: Mutex::default(),
             shared: Mutex::default(),
-        })
+        };
+        Ok(Self { bnn, passes, prepared: Arc::new(prepared) })
+    }
+
+    /// The same with another number of passes of each member, of which the first are the same; what does not depend on
+    /// that number is not prepared again.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] with `samples` 0, or with more of them than have an address.
+    pub fn with_samples(&self, samples: usize) -> Result<Self, Error> {
+        let samples = checked_samples(self.bnn, self.members().len(), samples)?;
+        let passes = Passes { samples, ..self.passes };
+        Ok(Self { bnn: self.bnn, passes, prepared: Arc::clone(&self.prepared) })
+    }
+
+    fn members(&self) -> &[MonteCarlo<'a>] {
+        &self.prepared.members
     }
 
     /// S, the number of passes over all members.
     #[must_use]
     pub fn samples(&self) -> usize {
-        self.members.len() * self.passes.samples
+        self.members().len() * self.passes.samples
     }
 
     /// Outputs `[S, rows, C]` for x `[rows, in_dim]`, whose first row is number `first_row` of the whole input.
@@ -121,9 +139,9 @@ impl<'a> Predictor<'a> {
         if x.rows() == 0 {
             return Ok(());
         }
-        let work = self.members[0].work(self.passes.samples).saturating_mul(x.rows());
+        let work = self.members()[0].work(self.passes.samples).saturating_mul(x.rows());
         let pool = if work < SPLIT_FROM { &Serial } else { pool };
-        for (member, out) in self.members.iter().zip(out.chunks_exact_mut(len / self.members.len())) {
+        for (member, out) in self.members().iter().zip(out.chunks_exact_mut(len / self.members().len())) {
             let span = rows_at_a_time(member);
             for from in (0..x.rows()).step_by(span) {
                 let rows = x.rows_in(from..(from + span).min(x.rows()));
@@ -143,12 +161,12 @@ impl<'a> Predictor<'a> {
         pool: &dyn Pool,
         out: &mut [f32],
     ) -> Result<(), Error> {
-        let mut shared = take(&self.shared);
+        let mut shared = take(&self.prepared.shared);
         shared.resize(rows.shared.end, 0.0);
         let done = self
             .share(member, rows, pool, &mut shared)
             .and_then(|()| self.run(member, rows, &shared, pool, out));
-        give(&self.shared, shared);
+        give(&self.prepared.shared, shared);
         done
     }
 
@@ -177,9 +195,9 @@ impl<'a> Predictor<'a> {
         pool: &dyn Pool,
         shared: &mut [f32],
     ) -> Result<(), Error> {
-        let ws = &mut take(&self.workspaces);
+        let ws = &mut take(&self.prepared.workspaces);
         let done = member.share(x, pool, ws, shared);
-        give(&self.workspaces, std::mem::take(ws));
+        give(&self.prepared.workspaces, std::mem::take(ws));
         Ok(done?)
     }
 
@@ -227,9 +245,9 @@ impl<'a> Predictor<'a> {
         out: PassRows<'_>,
     ) -> Result<(), Error> {
         let shared = &shared[block.shared.clone()];
-        let ws = &mut take(&self.workspaces);
+        let ws = &mut take(&self.prepared.workspaces);
         let done = member.run(passes, block.x, block.first_row, shared, ws, out);
-        give(&self.workspaces, std::mem::take(ws));
+        give(&self.prepared.workspaces, std::mem::take(ws));
         Ok(done?)
     }
 
@@ -264,8 +282,22 @@ impl<'a> Predictor<'a> {
     /// [`Error::Length`] unless the outputs have `S·rows·C` elements.
     pub fn predictive<'b>(&'b self, outputs: &'b [f32], rows: usize) -> Result<Predictive<'b>, Error> {
         check_len("predict: outputs", self.outputs_len(rows)?, outputs.len())?;
-        Ok(Predictive::of_checked(self.bnn.likelihood(), &self.noise_params, outputs, self.samples(), rows))
+        Ok(Predictive::of_checked(
+            self.bnn.likelihood(),
+            &self.prepared.noise_params,
+            outputs,
+            self.samples(),
+            rows,
+        ))
     }
+}
+
+/// The passes of each of `members` networks: one where there is no noise.
+fn checked_samples(bnn: &Bnn, members: usize, samples: usize) -> Result<usize, Error> {
+    check_arg("predict: samples", ">= 1", samples as f64, samples >= 1)?;
+    let samples = if bnn.plan().is_random() { samples } else { 1 };
+    check_size("predict: [members, samples, outputs]", [members, samples, bnn.plan().out_dim()])?;
+    Ok(samples)
 }
 
 /// Some of the rows of a prediction.

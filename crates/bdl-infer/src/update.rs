@@ -1,7 +1,7 @@
 //! One pass over the parameters after each gradient of the likelihood: KL and its gradient, the check for
 //! non-finite values, and the optimizer, shard by shard while the shard is in cache.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use bdl_layers::{KlForm, KlTerm};
 use bdl_tensor::{Pool, kernels};
@@ -11,6 +11,9 @@ use crate::{Bnn, Error, OptimizerState};
 
 /// Weights that one thread works on at a time: some 20 µs.
 const PIECE: usize = 4 * KlTerm::SHARD;
+
+/// No index.
+const NONE: usize = usize::MAX;
 
 /// The parameters in order, in the terms of their KL.
 #[derive(Debug)]
@@ -31,8 +34,8 @@ struct Step<'a> {
     kl_weight: f32,
     /// Whether the KL is asked for.
     with_kl: bool,
-    /// Whether a parameter or a gradient was not finite; its shard is left as it was.
-    spoilt: AtomicBool,
+    /// Index of the first parameter and of the first gradient that was not finite; their shards are left as they were.
+    spoilt: [AtomicUsize; 2],
 }
 
 /// What differs from step to step.
@@ -48,8 +51,10 @@ pub(crate) struct Rates {
 pub(crate) struct Updated {
     /// The KL before the step, if it was asked for and the pass knows it.
     pub(crate) kl: Option<f64>,
-    /// Whether each parameter and each gradient was finite. Where one was not, that shard has not moved.
-    pub(crate) finite: bool,
+    /// The first parameter that was not finite. Its shard has not moved, while those of others may have.
+    pub(crate) bad_param: Option<usize>,
+    /// The same of the gradients.
+    pub(crate) bad_grad: Option<usize>,
 }
 
 impl Update {
@@ -90,10 +95,10 @@ impl Update {
         Rates { kl_weight, lr, with_kl }: Rates,
     ) -> Result<Updated, Error> {
         let (rule, Moments { m, v }) = optimizer.begin(params.len(), lr)?;
-        let step = Step { pool, rule, kl_weight, with_kl, spoilt: AtomicBool::new(false) };
+        let step = Step { pool, rule, kl_weight, with_kl, spoilt: [NONE; 2].map(AtomicUsize::new) };
         step.terms(&self.terms, Part { at: 0, params, grads, m, v }, &mut self.kls);
-        let finite = !step.spoilt.into_inner();
-        Ok(Updated { kl: (self.knows_kl && with_kl).then(|| self.kl()), finite })
+        let [bad_param, bad_grad] = step.spoilt.map(|at| Some(at.into_inner()).filter(|at| *at != NONE));
+        Ok(Updated { kl: (self.knows_kl && with_kl).then(|| self.kl()), bad_param, bad_grad })
     }
 
     /// The sum over shards, terms and layers, in the order of [`bdl_layers::Plan::kl`].
@@ -168,13 +173,25 @@ impl Step<'_> {
         let params = [&*value.params, &*rho.params];
         let kl = if self.with_kl { form.shard(params) } else { 0.0 };
         form.add_grad(params, self.kl_weight, [&mut *value.grads, &mut *rho.grads]);
-        if value.is_finite() && rho.is_finite() {
+        // Both are looked at, so that the first of all is found.
+        let spoilt = [self.is_spoilt(&value), self.is_spoilt(&rho)];
+        if spoilt == [false; 2] {
             value.follow(&self.rule);
             rho.follow(&self.rule);
-        } else {
-            self.spoilt.store(true, Ordering::Relaxed);
         }
         kl
+    }
+
+    /// Whether something in `part` is not finite, and notes where.
+    fn is_spoilt(&self, part: &Part<'_>) -> bool {
+        let found = [&*part.params, &*part.grads].map(kernels::first_non_finite);
+        for (spoilt, at) in self.spoilt.iter().zip(found) {
+            if let Some(at) = at {
+                // The least of all, in whatever order they are found.
+                spoilt.fetch_min(part.at + at, Ordering::Relaxed);
+            }
+        }
+        found != [None; 2]
     }
 }
 
@@ -200,11 +217,6 @@ impl<'a> Part<'a> {
             Part { at: self.at, params, grads, m, v },
             Part { at: self.at + n, params: params_rest, grads: grads_rest, m: m_rest, v: v_rest },
         )
-    }
-
-    fn is_finite(&self) -> bool {
-        let finite = |x: &[f32]| kernels::first_non_finite(x).is_none();
-        finite(self.params) && finite(self.grads)
     }
 
     fn follow(self, rule: &Rule<'_>) {
@@ -290,7 +302,7 @@ mod tests {
                     slow.step(&mut w, &grads, 0.05).unwrap();
                     let done = update.step(pool, &mut fast, &mut v, &mut fused, RATES).unwrap();
                     assert_eq!(done.kl.map(f64::to_bits), Some(kl.to_bits()), "{optimizer:?}");
-                    assert!(done.finite);
+                    assert_eq!((done.bad_param, done.bad_grad), (None, None));
                     assert_eq!((bits(&w), bits(&grads)), (bits(&v), bits(&fused)), "{optimizer:?}");
                     assert_eq!(slow, fast);
                 }
@@ -314,7 +326,8 @@ mod tests {
             let (mut update, mut state) =
                 (Update::new(&bnn), OptimizerState::new(Optimizer::adam(), n).unwrap());
             let done = update.step(&Threads, &mut state, &mut params, &mut grads, RATES).unwrap();
-            assert!(!done.finite, "{at} {spoil_grad}");
+            let found = if spoil_grad { (None, Some(at)) } else { (Some(at), done.bad_grad) };
+            assert_eq!((done.bad_param, done.bad_grad), found);
             assert_eq!(params[at].to_bits(), before[at].to_bits(), "{at} {spoil_grad}");
             assert!(!spoil_grad || kernels::first_non_finite(&grads) == Some(at));
             assert_eq!(done.kl.is_some_and(f64::is_finite), spoil_grad);

@@ -6,6 +6,7 @@
 //!
 //! All integers are little-endian. The bytes are described in `docs/format.md`.
 
+use std::borrow::Cow;
 use std::io::Write;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,15 +24,15 @@ const ALIGN: usize = 64;
 
 /// A section of a model file.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Section {
+pub struct Section<'a> {
     /// Four ASCII letters that name its content.
     pub tag: [u8; 4],
     /// Version of its content.
     pub version: u16,
     /// Whether a reader that does not know the tag must refuse the file.
     pub required: bool,
-    /// The content.
-    pub bytes: Vec<u8>,
+    /// The content: its own, or where it stands in the bytes of a file.
+    pub bytes: Cow<'a, [u8]>,
 }
 
 /// The header, frozen.
@@ -52,29 +53,31 @@ struct FrameV1 {
 
 /// The sections of a model file.
 ///
+/// Those that were read stay where they are in the bytes of the file: the parameters are copied once, into their vectors.
+///
 /// ```
 /// use bdl_layers::{Container, Section};
 /// let mut file = Container::default();
-/// file.push(Section { tag: *b"NOTE", version: 1, required: false, bytes: b"hello".to_vec() });
+/// file.push(Section { tag: *b"NOTE", version: 1, required: false, bytes: b"hello".into() });
 /// let bytes = file.to_bytes()?;
 /// assert_eq!(Container::from_bytes(&bytes)?.get(b"NOTE", 1)?, b"hello");
 /// assert!(Container::from_bytes(&bytes[..bytes.len() - 1]).is_err());
 /// # Ok::<(), bdl_layers::Error>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Container {
-    sections: Vec<Section>,
+pub struct Container<'a> {
+    sections: Vec<Section<'a>>,
 }
 
-impl Container {
+impl<'a> Container<'a> {
     /// Adds a section behind the others.
-    pub fn push(&mut self, section: Section) {
+    pub fn push(&mut self, section: Section<'a>) {
         self.sections.push(section);
     }
 
     /// The sections, in order.
     #[must_use]
-    pub fn sections(&self) -> &[Section] {
+    pub fn sections(&self) -> &[Section<'a>] {
         &self.sections
     }
 
@@ -125,14 +128,14 @@ impl Container {
         out.extend(header);
         for section in &self.sections {
             out.resize(out.len().next_multiple_of(ALIGN), 0);
-            out.extend(&section.bytes);
+            out.extend(&*section.bytes);
         }
         Ok(out)
     }
 
     fn header(&self, start: usize) -> HeaderV1 {
         let mut at = start;
-        let frame = |s: &Section| {
+        let frame = |s: &Section<'_>| {
             let offset = at.next_multiple_of(ALIGN);
             at = offset + s.bytes.len();
             FrameV1 {
@@ -151,7 +154,7 @@ impl Container {
     ///
     /// # Errors
     /// [`Error::File`] if they are not a model file, newer than this library, truncated or damaged.
-    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Error> {
+    pub fn from_bytes(bytes: &'a [u8]) -> Result<Self, Error> {
         let header = read_header(bytes)?;
         let mut end = FRONT + header.1;
         let mut sections = Vec::with_capacity(header.0.sections.len());
@@ -191,7 +194,11 @@ fn read_header(bytes: &[u8]) -> Result<(HeaderV1, usize), Error> {
     Ok((codec::decode("model file header", header)?, length))
 }
 
-fn read_section(bytes: &[u8], frame: &FrameV1, front_end: usize) -> Result<(Section, usize), Error> {
+fn read_section<'a>(
+    bytes: &'a [u8],
+    frame: &FrameV1,
+    front_end: usize,
+) -> Result<(Section<'a>, usize), Error> {
     let tag = frame.tag.escape_ascii();
     let offset = front_end.next_multiple_of(ALIGN);
     let misplaced = || Error::File(format!("is damaged: section {tag} is not where it should be"));
@@ -206,7 +213,7 @@ fn read_section(bytes: &[u8], frame: &FrameV1, front_end: usize) -> Result<(Sect
         return Err(Error::File(format!("is damaged: the checksum of section {tag} does not match")));
     }
     let section =
-        Section { tag: frame.tag, version: frame.version, required: frame.required, bytes: content.to_vec() };
+        Section { tag: frame.tag, version: frame.version, required: frame.required, bytes: content.into() };
     Ok((section, end))
 }
 
@@ -260,7 +267,7 @@ struct LayerV1 {
 /// # Errors
 /// [`Error::Length`] if there is no vector, or they differ in length or are too short for the plan;
 /// [`Error::File`] for more than 65536 of them.
-pub fn push_network(file: &mut Container, plan: &Plan, members: &[Vec<f32>]) -> Result<(), Error> {
+pub fn push_network(file: &mut Container<'_>, plan: &Plan, members: &[Vec<f32>]) -> Result<(), Error> {
     let length = members.first().map_or(0, Vec::len);
     let bad = members.iter().map(Vec::len).find(|n| *n != length || *n < plan.n_params());
     if members.len() > MAX_MEMBERS {
@@ -274,9 +281,9 @@ pub fn push_network(file: &mut Container, plan: &Plan, members: &[Vec<f32>]) -> 
     let layers = plan.layers().map(layer).collect::<Result<_, Error>>()?;
     let v = PlanV1 { layers, members: members.len() as u64, length: length as u64 };
     let bytes = codec::encode("section PLAN", &v)?;
-    file.push(Section { tag: PLAN, version: 1, required: true, bytes });
-    let bytes = members.iter().flatten().flat_map(|p| p.to_le_bytes()).collect();
-    file.push(Section { tag: PARAMS, version: 1, required: true, bytes });
+    file.push(Section { tag: PLAN, version: 1, required: true, bytes: bytes.into() });
+    let bytes: Vec<u8> = members.iter().flatten().flat_map(|p| p.to_le_bytes()).collect();
+    file.push(Section { tag: PARAMS, version: 1, required: true, bytes: bytes.into() });
     Ok(())
 }
 
@@ -285,7 +292,7 @@ pub fn push_network(file: &mut Container, plan: &Plan, members: &[Vec<f32>]) -> 
 /// # Errors
 /// [`Error::UnknownKind`] for a layer that the registry does not know; [`Error::File`] for sections that
 /// are absent or do not fit each other; [`Error::Decode`].
-pub fn read_network(file: &Container, registry: &Registry) -> Result<(Plan, Vec<Vec<f32>>), Error> {
+pub fn read_network(file: &Container<'_>, registry: &Registry) -> Result<(Plan, Vec<Vec<f32>>), Error> {
     let v: PlanV1 = codec::decode("section PLAN", file.get(&PLAN, 1)?)?;
     let layers = v.layers.iter().map(|l| registry.build(&l.kind, &l.config)).collect::<Result<_, _>>()?;
     let plan = Plan::new(layers)?;

@@ -139,8 +139,8 @@ proptest! {
         plan in prop::collection::vec(any::<u8>(), 0..300), params in prop::collection::vec(any::<u8>(), 0..64),
     ) {
         let mut file = Container::default();
-        file.push(Section { tag: *b"PLAN", version: 1, required: true, bytes: plan });
-        file.push(Section { tag: *b"PARM", version: 1, required: true, bytes: params });
+        file.push(Section { tag: *b"PLAN", version: 1, required: true, bytes: plan.into() });
+        file.push(Section { tag: *b"PARM", version: 1, required: true, bytes: params.into() });
         let _ = read(&file.to_bytes().unwrap());
     }
 
@@ -149,7 +149,7 @@ proptest! {
         let mut file = Container::from_bytes(GOLDEN_V1).unwrap();
         let mut sections = file.sections().to_vec();
         let n = sections[0].bytes.len();
-        sections[0].bytes[at % n] = to;
+        sections[0].bytes.to_mut()[at % n] = to;
         file = Container::default();
         sections.into_iter().for_each(|s| file.push(s));
         let _ = read(&file.to_bytes().unwrap());
@@ -190,7 +190,8 @@ fn what_is_wrong_with_a_file_is_said() {
 #[test]
 fn sections_that_are_unknown_newer_or_absent_are_named() {
     let mut file = Container::from_bytes(GOLDEN_V1).unwrap();
-    let section = |tag: &[u8; 4], required| Section { tag: *tag, version: 3, required, bytes: vec![1] };
+    let section =
+        |tag: &[u8; 4], required| Section { tag: *tag, version: 3, required, bytes: vec![1].into() };
     let known = [*b"PLAN", *b"PARM"];
     file.push(section(b"NOTE", false));
     file.refuse_unknown(&known).unwrap();
@@ -210,7 +211,7 @@ fn a_kind_of_layer_that_is_not_registered_is_named() {
     for section in Container::from_bytes(GOLDEN_V1).unwrap().sections() {
         let mut section = section.clone();
         let at = section.bytes.windows(5).position(|w| w == b"dense");
-        at.into_iter().for_each(|at| section.bytes[at..at + 5].copy_from_slice(b"dance"));
+        at.into_iter().for_each(|at| section.bytes.to_mut()[at..at + 5].copy_from_slice(b"dance"));
         file.push(section);
     }
     let e = text(&file.to_bytes().unwrap());
@@ -230,7 +231,7 @@ fn vectors_that_do_not_fit_are_refused_on_both_sides() {
     let mut file = Container::default();
     push_network(&mut file, &plan, &[vec![0.0; 3]]).unwrap();
     let mut sections = file.sections().to_vec();
-    sections[1].bytes.truncate(8);
+    sections[1].bytes.to_mut().truncate(8);
     let mut short = Container::default();
     sections.into_iter().for_each(|s| short.push(s));
     let expected =

@@ -142,10 +142,10 @@ impl Model {
         push_bnn(&mut file, &self.bnn, &self.members)?;
         push_record(&mut file, &self.record)?;
         let bytes = codec::encode("section SCHM", &SchemaV1::of(self.schema(), self.method))?;
-        file.push(Section { tag: SCHEMA, version: 1, required: true, bytes });
+        file.push(Section { tag: SCHEMA, version: 1, required: true, bytes: bytes.into() });
         if let Some(sides) = self.schema().image() {
             let bytes = codec::encode("section IMAG", &ImageV1::of(sides))?;
-            file.push(Section { tag: IMAGE, version: 1, required: true, bytes });
+            file.push(Section { tag: IMAGE, version: 1, required: true, bytes: bytes.into() });
         }
         Ok(file.to_bytes()?)
     }

@@ -303,8 +303,7 @@ impl Run<'_> {
         let mut done: Option<Predictions> = None;
         let mut open: Vec<usize> = (0..x.len() / width).collect();
         loop {
-            let passes = Passes { samples, ..self.of.passes };
-            let predictor = Predictor::new(model.bnn(), model.members(), passes)?;
+            let predictor = self.of.predictor.with_samples(samples)?;
             for rows in together(&open, self.of.passes.scope) {
                 let part: Vec<f32> = rows.iter().flat_map(|&i| &x[i * width..][..width]).copied().collect();
                 let now = self.once(&predictor, &part, first_row + rows[0] as u64)?;

@@ -1,4 +1,4 @@
-//! What a service and the training loop do again and again allocates nothing.
+//! What a service and the training loop do again and again allocates nothing; loading a model copies its weights once.
 //!
 //! The counter counts for its own thread, so that tests beside it do not disturb it.
 
@@ -10,8 +10,8 @@ use allocation_counter::measure;
 use bdl_dist::{Noise, Purpose};
 use bdl_infer::{Elbo, Optimizer, OptimizerState, Passes, Targets};
 use bdl_layers::{Estimator, Pass, Scope, Workspace};
-use bdl_model::{Architecture, Method, Model, Outputs};
-use bdl_tensor::{Mat, MatMut};
+use bdl_model::{Architecture, Method, Model, Outputs, Telling};
+use bdl_tensor::{Mat, MatMut, Serial};
 use common::{class_text, config, real_text, train};
 
 /// Allocations of one call of `f`, after two to warm up.
@@ -108,4 +108,46 @@ fn steady_training_step_allocates_nothing_but_packing_buffers() {
         let count = training_step(method, estimator, 32);
         assert!(count <= products, "{method:?}, {estimator:?}: {count} allocations in {products} products");
     }
+}
+
+/// Bytes that `load` allocates in all, as a multiple of the bytes of the parameters.
+fn allocated(params: usize, load: impl FnOnce() -> Model) -> f64 {
+    let mut model = None;
+    let bytes = measure(|| model = Some(load())).bytes_total;
+    assert_eq!(model.unwrap().n_params(), params);
+    bytes as f64 / (4 * params) as f64
+}
+
+#[test]
+fn a_model_is_read_once_and_its_weights_are_copied_once() {
+    for members in [1, 2] {
+        let mut config = config("y", Method::McDropout);
+        (config.members, config.fit.epochs, config.architecture.hidden) = (members, 1, vec![300, 300]);
+        let model = train(&real_text(60, 1), &config);
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("m.bdl");
+        model.save(&path).unwrap();
+        let bytes = std::fs::read(&path).unwrap();
+        // The vectors, and what else a model is: less than a twentieth of these weights.
+        let decoded = allocated(model.n_params(), || Model::from_bytes(&bytes).unwrap());
+        assert!((1.0..1.05).contains(&decoded), "{decoded}");
+        // The file and the vectors.
+        let loaded = allocated(model.n_params(), || Model::load(&path).unwrap());
+        assert!((2.0..2.1).contains(&loaded), "{loaded}");
+    }
+}
+
+#[test]
+fn a_tolerance_prepares_the_network_once() {
+    let mut config = config("y", Method::McDropout);
+    (config.fit.epochs, config.architecture.hidden) = (1, vec![300, 300]);
+    let model = train(&real_text(60, 1), &config);
+    let predictor = model.predictor(model.passes()).unwrap();
+    // Not to be met, so that the passes are doubled nine times; a tenth of that is what a row needs for its outputs.
+    let telling = Telling { tolerance: Some(1e-9), ..Telling::default() };
+    let x = vec![0.5; model.encoder().width()];
+    let predict = || predictor.predict(&x, 0, &telling, &Serial).unwrap();
+    assert_eq!(predict().beyond_tolerance, 1);
+    let bytes = measure(|| drop(predict())).bytes_total;
+    assert!(bytes < 4 * 4 * model.n_params() as u64, "{bytes} bytes, {} parameters", model.n_params());
 }

@@ -62,14 +62,16 @@ proptest! {
     fn no_content_of_a_section_makes_the_loader_panic(
         which in 0_usize..5, at in any::<prop::sample::Index>(), to in any::<[u8; 8]>(), cut in 0_usize..4,
     ) {
-        let file = Container::from_bytes(&small().to_bytes().unwrap()).unwrap();
+        let bytes = small().to_bytes().unwrap();
+        let file = Container::from_bytes(&bytes).unwrap();
         let mut damaged = Container::default();
         for (i, section) in file.sections().iter().enumerate() {
             let mut section = section.clone();
             if i == which {
                 let (at, len) = (at.index(section.bytes.len()), section.bytes.len());
-                section.bytes[at..(at + 8).min(len)].copy_from_slice(&to[..8.min(len - at)]);
-                section.bytes.truncate(len - cut.min(len));
+                let bytes = section.bytes.to_mut();
+                bytes[at..(at + 8).min(len)].copy_from_slice(&to[..8.min(len - at)]);
+                bytes.truncate(len - cut.min(len));
             }
             damaged.push(section);
         }
@@ -114,8 +116,9 @@ fn a_damaged_truncated_or_newer_model_says_so() {
 }
 
 /// The model's file with one section replaced.
-fn with_section(tag: [u8; 4], change: impl Fn(&mut Section)) -> String {
-    let file = Container::from_bytes(&small().to_bytes().unwrap()).unwrap();
+fn with_section(tag: [u8; 4], change: impl Fn(&mut Section<'_>)) -> String {
+    let bytes = small().to_bytes().unwrap();
+    let file = Container::from_bytes(&bytes).unwrap();
     let mut other = Container::default();
     for section in file.sections() {
         let mut section = section.clone();
@@ -143,8 +146,9 @@ fn a_newer_section_and_an_unknown_one_are_named() {
 #[test]
 fn a_further_section_that_is_not_required_is_skipped() {
     let model = small();
-    let mut file = Container::from_bytes(&model.to_bytes().unwrap()).unwrap();
-    file.push(Section { tag: *b"NOTE", version: 9, required: false, bytes: b"calibrated later".to_vec() });
+    let bytes = model.to_bytes().unwrap();
+    let mut file = Container::from_bytes(&bytes).unwrap();
+    file.push(Section { tag: *b"NOTE", version: 9, required: false, bytes: b"calibrated later".into() });
     let loaded = Model::from_bytes(&file.to_bytes().unwrap()).unwrap();
     assert_eq!(loaded.members(), model.members());
 }
@@ -154,12 +158,12 @@ fn an_unknown_kind_of_layer_or_likelihood_is_named() {
     #[derive(serde::Serialize)]
     struct Layer(String, Vec<u8>);
     let plan = codec::encode("plan", &(vec![Layer("fourier".into(), vec![])], 1_u64, 0_u64)).unwrap();
-    let e = with_section(PLAN, |s| s.bytes = plan.clone());
+    let e = with_section(PLAN, |s| s.bytes = plan.clone().into());
     assert!(e.starts_with("layer kind \"fourier\" is unknown here (known: activation, "), "{e}");
     assert!(e.contains(", variational-dense") && e.ends_with("); register it before loading"), "{e}");
     let likelihood = codec::encode("likelihood", &Layer("cauchy".into(), vec![])).unwrap();
     assert_eq!(
-        with_section(*b"LIKE", |s| s.bytes = likelihood.clone()),
+        with_section(*b"LIKE", |s| s.bytes = likelihood.clone().into()),
         "likelihood kind \"cauchy\" is unknown here (known: categorical, gaussian, heteroscedastic); register it \
          before loading"
     );
@@ -169,7 +173,7 @@ fn an_unknown_kind_of_layer_or_likelihood_is_named() {
 fn a_method_from_the_future_is_named() {
     let message = with_section(*b"SCHM", |s| {
         let at = s.bytes.windows(10).position(|w| w == b"mc-dropout").unwrap();
-        s.bytes[at..at + 10].copy_from_slice(b"zz-dropout");
+        s.bytes.to_mut()[at..at + 10].copy_from_slice(b"zz-dropout");
     });
     assert_eq!(message, "schema: the method \"zz-dropout\" is unknown here");
 }
@@ -182,7 +186,7 @@ fn a_schema_that_does_not_fit_the_network_is_refused() {
     let narrow = train(&real_text(20, 1), &wide).to_bytes().unwrap();
     let schema = Container::from_bytes(&narrow).unwrap().get(b"SCHM", 1).unwrap().to_vec();
     assert_eq!(
-        with_section(*b"SCHM", |s| s.bytes = schema.clone()),
+        with_section(*b"SCHM", |s| s.bytes = schema.clone().into()),
         "schema: its features make 4 inputs, but the network takes 5"
     );
     let mut classes = config("label", Method::McDropout);
@@ -191,7 +195,7 @@ fn a_schema_that_does_not_fit_the_network_is_refused() {
     let other = train(&text, &classes).to_bytes().unwrap();
     let schema = Container::from_bytes(&other).unwrap().get(b"SCHM", 1).unwrap().to_vec();
     assert!(
-        with_section(*b"SCHM", |s| s.bytes = schema.clone())
+        with_section(*b"SCHM", |s| s.bytes = schema.clone().into())
             .starts_with("schema: its features make 2 inputs")
     );
 }

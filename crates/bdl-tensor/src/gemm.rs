@@ -65,46 +65,13 @@ pub fn matmul(
     store: Store,
     c: &mut MatMut<'_>,
 ) -> Result<(), Error> {
-    matmul_then(pool, a, b, store, c, &|_, _| ())
-}
-
-/// [`matmul`], and right behind it `then(first_row, rows)` for each part of C, on the thread that made it
-/// and has it in its cache: a bias, an activation.
-///
-/// A part is whole rows of C; which rows it has depends on the pool, so what
-/// `then` does to a row must not depend on the other rows.
-///
-/// # Errors
-/// Those of [`matmul`].
-///
-/// # Examples
-/// ```
-/// use bdl_tensor::{Mat, MatMut, Serial, Store, matmul_then};
-/// let a = Mat::new(&[1.0, 2.0, 3.0, 4.0], 2, 2)?;
-/// let b = Mat::new(&[1.0, -1.0], 2, 1)?;
-/// let mut out = [f32::NAN; 2];
-/// matmul_then(&Serial, a, b, Store::Overwrite, &mut MatMut::new(&mut out, 2, 1)?, &|_, rows| {
-///     rows.iter_mut().for_each(|x| *x = x.max(0.0));
-/// })?;
-/// assert_eq!(out, [0.0, 0.0]);
-/// # Ok::<(), bdl_tensor::Error>(())
-/// ```
-pub fn matmul_then(
-    pool: &dyn Pool,
-    a: Mat<'_>,
-    b: Mat<'_>,
-    store: Store,
-    c: &mut MatMut<'_>,
-    then: &(dyn Fn(usize, &mut [f32]) + Sync),
-) -> Result<(), Error> {
     expect("matmul b", [a.cols(), b.cols()], b.shape())?;
     expect("matmul c", [a.rows(), b.cols()], c.shape())?;
     if a.rows() <= FEW_ROWS {
         product_of_few_rows(a, b, store, c);
-        then(0, c.data_mut());
     } else {
         let (k, n) = (a.cols(), b.cols());
-        Product { k, n, a: Strided::plain(a), b: Strided::plain(b), store }.run(pool, c, then);
+        Product { k, n, a: Strided::plain(a), b: Strided::plain(b), store }.run(pool, c);
     }
     Ok(())
 }
@@ -140,7 +107,7 @@ pub fn matmul_tn(
         );
         return Ok(());
     }
-    Product { k, n, a: Strided::transposed(a), b: Strided::plain(b), store }.run(pool, c, &|_, _| ());
+    Product { k, n, a: Strided::transposed(a), b: Strided::plain(b), store }.run(pool, c);
     Ok(())
 }
 
@@ -165,7 +132,7 @@ pub fn matmul_nt(
     expect("matmul_nt b", [b.rows(), a.cols()], b.shape())?;
     expect("matmul_nt c", [a.rows(), b.rows()], c.shape())?;
     let (k, n) = (a.cols(), b.rows());
-    Product { k, n, a: Strided::plain(a), b: Strided::transposed(b), store }.run(pool, c, &|_, _| ());
+    Product { k, n, a: Strided::plain(a), b: Strided::transposed(b), store }.run(pool, c);
     Ok(())
 }
 
@@ -193,19 +160,15 @@ pub(crate) struct Product<'a> {
 }
 
 impl Product<'_> {
-    /// Fills C, in tasks of whole rows when that pays, and calls `then` on the rows of each.
-    fn run(&self, pool: &dyn Pool, c: &mut MatMut<'_>, then: &(dyn Fn(usize, &mut [f32]) + Sync)) {
+    /// Fills C, in tasks of whole rows when that pays.
+    fn run(&self, pool: &dyn Pool, c: &mut MatMut<'_>) {
         let rows = c.rows();
         let work = rows.saturating_mul(self.n).saturating_mul(self.k);
         if work == 0 {
-            self.no_terms(c.data_mut());
-            return then(0, c.data_mut());
+            return self.no_terms(c.data_mut());
         }
         let per_task = rows.div_ceil(pool.threads().max(1)).next_multiple_of(ROW_STEP);
-        let task = |task: usize, chunk: &mut [f32]| {
-            self.serial(self.a.skip_rows(task * per_task), chunk);
-            then(task * per_task, chunk);
-        };
+        let task = |task: usize, chunk: &mut [f32]| self.serial(self.a.skip_rows(task * per_task), chunk);
         if work < SPLIT_FROM || per_task >= rows {
             return task(0, c.data_mut());
         }

@@ -46,7 +46,7 @@ pub use local::{
     sqrt_mul_backward,
 };
 pub use log_uniform::{exp_backward, exp_half, exp_half_backward_add, kl_log_uniform, kl_log_uniform_slope};
-pub use mask::{mask_scale, mask_scale_rows, mask_to_f32};
+pub use mask::{mask_scale, mask_scale_rows};
 pub use mixture::{Normals, normals_density, normals_mass, normals_rough};
 pub use normal::{box_muller, box_muller_blocks};
 pub use signs::{add_sign_rows, sign_rows};

@@ -21,7 +21,7 @@ mod thinned;
 mod tile;
 
 pub use error::Error;
-pub use gemm::{Store, matmul, matmul_nt, matmul_then, matmul_tn};
+pub use gemm::{Store, matmul, matmul_nt, matmul_tn};
 pub use masked::masked_affine;
 pub use mat::{Mat, MatMut};
 pub use panels::Panels;

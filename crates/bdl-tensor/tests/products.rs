@@ -6,7 +6,7 @@ mod common;
 #[path = "common/threads.rs"]
 mod threads;
 
-use bdl_tensor::{Error, Mat, MatMut, Pool, Serial, Store, matmul, matmul_nt, matmul_then, matmul_tn};
+use bdl_tensor::{Error, Mat, MatMut, Pool, Serial, Store, matmul, matmul_nt, matmul_tn};
 use common::numbers;
 use proptest::prelude::*;
 use threads::Threads;
@@ -109,25 +109,6 @@ fn any_number_of_threads_gives_the_bits_of_one() {
                 assert_eq!(three_routes(&pool, a, b, start).map(|c| bits(&c)), serial, "{threads} threads");
                 assert!(threads == 1 || pool.workers() >= 2, "[{m}, {k}]·[{k}, {n}] was not split");
             }
-        }
-    }
-}
-
-#[test]
-fn what_follows_a_product_sees_every_row_once() {
-    for (m, k, n) in [(3, 50, 10), (17, 0, 5), (130, 256, 131), (1_000, 257, 50)] {
-        let (a, b) = (numbers(m * k, 1), numbers(k * n, 2));
-        let (a, b) = (Mat::new(&a, m, k).unwrap(), Mat::new(&b, k, n).unwrap());
-        let mut want = product(&Serial, a, b);
-        want.iter_mut().enumerate().for_each(|(at, x)| *x += (at / n) as f32);
-        for threads in [1, 2, 3] {
-            let mut c = vec![f32::NAN; m * n];
-            let mut out = MatMut::new(&mut c, m, n).unwrap();
-            let add_row = |first: usize, rows: &mut [f32]| {
-                rows.iter_mut().enumerate().for_each(|(at, x)| *x += (first + at / n) as f32);
-            };
-            matmul_then(&Threads::new(threads), a, b, Store::Overwrite, &mut out, &add_row).unwrap();
-            assert_eq!(bits(&c), bits(&want), "[{m}, {k}]·[{k}, {n}] on {threads} threads");
         }
     }
 }

@@ -112,6 +112,22 @@ fn a_parameter_that_leaves_the_last_step_not_finite_is_seen() {
 }
 
 #[test]
+fn a_gradient_is_to_blame_and_not_a_layer_that_its_step_took_beyond_all_bounds() {
+    // 30 · 1e38 overflows as the gradient of the second weight. That of the first is 1e38 · 1e-30 · (1 − tanh² 0.5),
+    // finite, but not what it becomes at this rate.
+    let bnn = bnn(Method::Dense, &[1, 1, 1], Square(Fault::Gradient(1e38)));
+    let second = bnn.entries().iter().position(|e| e.path() == "2.dense/weight").unwrap();
+    let mut params = vec![0.0; bnn.n_params()];
+    params[0] = 0.5;
+    params[bnn.entries()[second].range.start] = 1e-30;
+    let x = [1.0_f32; 30];
+    let data = Data::new(mat(&x, 1), Targets::Real(&x)).unwrap();
+    let config = FitConfig { batch: 30, ..sgd(1e38, 1) };
+    let error = run(&bnn, &mut params, data, None, &config).0.unwrap_err().to_string();
+    assert_eq!(error, "training stopped at step 1 (epoch 1): the gradient at 2.dense/weight is inf");
+}
+
+#[test]
 fn parameters_that_come_in_as_nan_are_named() {
     let bnn = Bnn::new(
         plan(Method::Variational, bdl_layers::Activation::Relu, &[2, 1]),

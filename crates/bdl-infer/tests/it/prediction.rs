@@ -2,14 +2,14 @@
 
 use bdl_dist::{Noise, Purpose};
 use bdl_infer::{Categorical, Gaussian, MixtureScratch, NoiseSd, Passes, Predictor, Targets, mean_nll};
-use bdl_layers::{Activation, Plan};
+use bdl_layers::{Activation, Plan, Scope};
 use bdl_tensor::{Serial, special};
 use bdl_testkit::masks::dropout_moments;
 use bdl_testkit::oracle::{FrozenMask, OracleActivation, OracleLayer, OracleNet};
 use bdl_testkit::source::{SplitMix64, rounded, to_f32};
 use bdl_testkit::stats::{MomentCheck, assert_counts};
 
-use crate::nets::{Method, bnn, init, mat, rows};
+use crate::nets::{Method, bits, bnn, init, mat, rows};
 
 fn fixed() -> Gaussian {
     Gaussian::new(NoiseSd::Fixed(0.3)).unwrap()
@@ -33,6 +33,25 @@ fn an_ensemble_has_members_times_samples_passes_and_one_without_noise_its_member
         assert_eq!(outputs.len(), of_three * 4);
         let predictive = predictor.predictive(&outputs, 4).unwrap();
         assert_eq!((predictive.samples(), predictive.members(), predictive.rows()), (of_three, 3, 4));
+    }
+}
+
+#[test]
+fn another_number_of_passes_of_the_same_predictor_has_the_bits_of_one_of_its_own() {
+    for method in [Method::Dense, Method::Dropout, Method::Variational] {
+        let bnn = bnn(method, &[2, 3, 1], fixed());
+        let members = [init(&bnn), init(&bnn)];
+        for (scope, n) in [(Scope::Pass, 1), (Scope::Pass, 2), (Scope::Row, 2)] {
+            let passes = |samples| Passes { samples, scope, seed: 3, ..Passes::default() };
+            let outputs = |p: &Predictor<'_>| bits(&p.outputs(mat(&[0.5; 8], 2), 0, &Serial).unwrap());
+            let predictor = Predictor::new(&bnn, &members[..n], passes(7)).unwrap();
+            for samples in [1, 7, 40] {
+                let own = Predictor::new(&bnn, &members[..n], passes(samples)).unwrap();
+                let same = predictor.with_samples(samples).unwrap();
+                assert_eq!((outputs(&same), same.samples()), (outputs(&own), own.samples()));
+            }
+            assert!(predictor.with_samples(0).unwrap_err().to_string().contains("samples"));
+        }
     }
 }
 

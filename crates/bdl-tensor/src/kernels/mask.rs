@@ -7,12 +7,6 @@ use crate::{Mat, MatMut};
 /// Elements that share a piece of a word: few enough that rows of 50 are mostly whole pieces.
 const PIECE: usize = 16;
 
-/// The 16 bits of piece p.
-#[inline(always)]
-fn piece(bits: &[u64], p: usize) -> u32 {
-    (bits[p / 4] >> (p % 4 * PIECE)) as u32
-}
-
 /// The bits from bit `at` on, of which up to 16 are asked for.
 #[inline(always)]
 fn bits_from(bits: &[u64], at: usize) -> u32 {
@@ -108,28 +102,6 @@ dispatched! {
             scale_row(x.row(i), &bits[at..at + words], scale, out.row_mut(i));
         }
     }
-
-    /// `out[i] = value` where bit i is set, else +0: a mask as numbers, for what cannot use its bits.
-    ///
-    /// # Shapes
-    /// out `[n]`, bits ⌈n/64⌉ words.
-    ///
-    /// # Panics
-    /// If the lengths do not fit.
-    pub fn mask_to_f32(bits: &[u64], value: f32, out: &mut [f32]) {
-        check_words("mask_to_f32", out.len(), bits);
-        let (out, rest) = out.as_chunks_mut::<PIECE>();
-        let whole = out.len();
-        for (p, out) in out.iter_mut().enumerate() {
-            let piece = piece(bits, p);
-            for (i, out) in out.iter_mut().enumerate() {
-                *out = keep(piece, i, value);
-            }
-        }
-        for (i, out) in rest.iter_mut().enumerate() {
-            *out = keep(piece(bits, whole), i, value);
-        }
-    }
 }
 
 #[cfg(test)]
@@ -160,11 +132,6 @@ mod tests {
                     assert_eq!(bits_of(&out), bits_of(&expected), "n {n}, stride {stride}");
                     mask_scale(&x[..n], &bits[..per], 1.7, &mut out[..n]);
                     assert_eq!(bits_of(&out), bits_of(&expected), "n {n}");
-                    let mut ones = vec![f32::NAN; n];
-                    mask_to_f32(&bits[..per], 1.5, &mut ones);
-                    for (i, one) in ones.iter().enumerate() {
-                        assert_eq!(one.to_bits(), if kept(0, i) { 1.5_f32 } else { 0.0 }.to_bits());
-                    }
                     bits_of(&out)
                 });
             }
@@ -181,6 +148,5 @@ mod tests {
             mask_scale_rows(x, &[0; 2], 1.0, &mut MatMut::new(&mut [0.0; 6], 3, 2).unwrap());
         });
         assert_eq!(rows, "mask_scale_rows bits: must have 3 words, got 2");
-        assert_eq!(of(|| mask_to_f32(&[], 1.0, &mut [0.0])), "mask_to_f32 bits: must have 1 words, got 0");
     }
 }
