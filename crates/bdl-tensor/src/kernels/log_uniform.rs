@@ -4,16 +4,46 @@ use super::same_len;
 use crate::dispatch::dispatched;
 use crate::math;
 
-/// Weights worked on side by side; their sums are added in order at the end.
-const LANES: usize = 16;
+/// Weights that go through each stage together; their sums are added in order at the end. A stage is short enough for the
+/// processor to work on several vectors at once.
+const BLOCK: usize = 64;
 
 /// Above, the KL is held at its value here, 1.7e-4 nats, and has no slope: a mean of 0 has `ln alpha = ∞`.
 const MOST: f32 = 8.0;
 
+/// ln alpha of a block, at most [`MOST`].
 #[inline(always)]
-fn kl_of(mu: f32, ln_sigma2: f32) -> f32 {
-    let log_alpha = math::log_alpha(mu, ln_sigma2);
-    math::log_uniform_kl(if log_alpha > MOST { MOST } else { log_alpha })
+fn log_alphas(mu: &[f32; BLOCK], ln_sigma2: &[f32; BLOCK]) -> [f32; BLOCK] {
+    let mut out = [0.0; BLOCK];
+    for i in 0..BLOCK {
+        let log_alpha = math::log_alpha(mu[i], ln_sigma2[i]);
+        out[i] = if log_alpha > MOST { MOST } else { log_alpha };
+    }
+    out
+}
+
+/// `(∂KL/∂mu, ∂KL/∂ln_sigma2)` of a block.
+#[inline(always)]
+fn slopes(mu: &[f32; BLOCK], ln_sigma2: &[f32; BLOCK]) -> ([f32; BLOCK], [f32; BLOCK]) {
+    let (mut by_mu, mut by_raw) = (log_alphas(mu, ln_sigma2), [0.0; BLOCK]);
+    for i in 0..BLOCK {
+        let (log_alpha, slope) = (by_mu[i], math::log_uniform_kl_slope(by_mu[i]));
+        by_raw[i] = if log_alpha == MOST { 0.0 } else { slope };
+    }
+    for i in 0..BLOCK {
+        // What is clipped has no slope, and may have no mean to divide by.
+        let mu = if by_mu[i] == MOST { 1.0 } else { mu[i] };
+        by_mu[i] = -2.0 * by_raw[i] / mu;
+    }
+    (by_mu, by_raw)
+}
+
+/// The rest of a slice as a block, filled up with `filler`.
+#[inline(always)]
+fn padded(x: &[f32], filler: f32) -> [f32; BLOCK] {
+    let mut block = [filler; BLOCK];
+    block[..x.len()].copy_from_slice(x);
+    block
 }
 
 dispatched! {
@@ -37,15 +67,17 @@ dispatched! {
     #[must_use]
     pub fn kl_log_uniform(mu: &[f32], ln_sigma2: &[f32]) -> f64 {
         same_len("kl_log_uniform ln_sigma2", mu.len(), ln_sigma2.len());
-        let mut lanes = [0.0; LANES];
-        let ((mu, mu_rest), (raw, raw_rest)) = (mu.as_chunks::<LANES>(), ln_sigma2.as_chunks::<LANES>());
+        let ((mu, mu_rest), (raw, raw_rest)) = (mu.as_chunks::<BLOCK>(), ln_sigma2.as_chunks::<BLOCK>());
+        let mut lanes = [0.0; BLOCK];
         for (mu, raw) in mu.iter().zip(raw) {
-            for i in 0..LANES {
-                lanes[i] += f64::from(kl_of(mu[i], raw[i]));
+            let log_alpha = log_alphas(mu, raw);
+            for i in 0..BLOCK {
+                lanes[i] += f64::from(math::log_uniform_kl(log_alpha[i]));
             }
         }
-        for ((lane, &mu), &raw) in lanes.iter_mut().zip(mu_rest).zip(raw_rest) {
-            *lane += f64::from(kl_of(mu, raw));
+        let log_alpha = log_alphas(&padded(mu_rest, 1.0), &padded(raw_rest, 0.0));
+        for (lane, log_alpha) in lanes.iter_mut().zip(log_alpha).take(mu_rest.len()) {
+            *lane += f64::from(math::log_uniform_kl(log_alpha));
         }
         lanes.iter().sum()
     }
@@ -69,14 +101,22 @@ dispatched! {
         same_len("kl_log_uniform_slope ln_sigma2", mu.len(), ln_sigma2.len());
         same_len("kl_log_uniform_slope d_mu", mu.len(), d_mu.len());
         same_len("kl_log_uniform_slope d_ln_sigma2", mu.len(), d_ln_sigma2.len());
-        let params = mu.iter().zip(ln_sigma2);
-        for ((d_mu, d_raw), (&mu, &raw)) in d_mu.iter_mut().zip(d_ln_sigma2).zip(params) {
-            let log_alpha = math::log_alpha(mu, raw);
-            let slope = weight * math::log_uniform_kl_slope(log_alpha);
-            let (slope, mu) = if log_alpha >= MOST { (0.0, 1.0) } else { (slope, mu) };
-            *d_raw += slope;
-            *d_mu -= 2.0 * slope / mu;
+        let ((mu, mu_rest), (raw, raw_rest)) = (mu.as_chunks::<BLOCK>(), ln_sigma2.as_chunks::<BLOCK>());
+        let (d_mu, d_mu_rest) = d_mu.as_chunks_mut::<BLOCK>();
+        let (d_raw, d_raw_rest) = d_ln_sigma2.as_chunks_mut::<BLOCK>();
+        for ((mu, raw), (d_mu, d_raw)) in mu.iter().zip(raw).zip(d_mu.iter_mut().zip(d_raw)) {
+            let (by_mu, by_raw) = slopes(mu, raw);
+            for i in 0..BLOCK {
+                d_mu[i] += weight * by_mu[i];
+                d_raw[i] += weight * by_raw[i];
+            }
         }
+        if mu_rest.is_empty() {
+            return;
+        }
+        let (by_mu, by_raw) = slopes(&padded(mu_rest, 1.0), &padded(raw_rest, 0.0));
+        d_mu_rest.iter_mut().zip(by_mu).for_each(|(d, slope)| *d += weight * slope);
+        d_raw_rest.iter_mut().zip(by_raw).for_each(|(d, slope)| *d += weight * slope);
     }
 
     /// `out = e^{x/2}`: standard deviations from the logarithms of variances.
