@@ -180,6 +180,8 @@ const PANEL: f64 = 2.8;
 ///
 /// Gauss–Legendre quadrature in panels that grow in proportion to |w| from `width` on: where sigma is much larger than
 /// the width, nodes of the normal alone (Gauss–Hermite) would step over what f does around 0.
+///
+/// `docs/math.md#kl-quadrature`.
 fn normal_mean<const N: usize>(
     mu: f64,
     sigma: f64,
