@@ -222,7 +222,7 @@ pub(crate) fn parameters(input: impl Into<Shape>, outputs: Outputs, config: &Tra
 
 pub(crate) fn method(config: &TrainConfig, task: Task) -> String {
     let a = &config.architecture;
-    let own = match (a.method, a.prior) {
+    let own = match (a.method, &a.prior) {
         (Method::McDropout, _) => {
             format!(", drop probability {}, length scale {}", a.drop_prob, a.length_scale)
         }

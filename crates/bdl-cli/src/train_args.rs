@@ -388,7 +388,7 @@ impl TrainArgs {
             drop_prob: self.drop_prob.unwrap_or(default.drop_prob),
             input_drop_prob: self.input_drop_prob,
             length_scale: self.length_scale.unwrap_or(default.length_scale),
-            prior: self.prior.unwrap_or(default.prior),
+            prior: self.prior.clone().unwrap_or(default.prior),
         }
     }
 

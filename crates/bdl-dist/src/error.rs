@@ -28,6 +28,16 @@ pub enum Error {
         /// The value given.
         got: f64,
     },
+    /// A parameter of a distribution outside its range.
+    #[error("{what} must be {expected}, got {got}")]
+    Argument {
+        /// The distribution and its parameter.
+        what: &'static str,
+        /// The range in words.
+        expected: &'static str,
+        /// The value given.
+        got: f64,
+    },
     /// Two arguments that must have the same length do not.
     #[error("{what}: must have {expected} elements, got {got}")]
     Length {
@@ -60,4 +70,12 @@ pub enum Error {
         /// The value there.
         got: f64,
     },
+}
+
+/// The value, if it is finite and > 0.
+pub(crate) fn check_positive(what: &'static str, got: f64) -> Result<f64, Error> {
+    if got.is_finite() && got > 0.0 {
+        return Ok(got);
+    }
+    Err(Error::Argument { what, expected: "finite and > 0", got })
 }

@@ -70,9 +70,9 @@ fn main() -> Result<(), Box<dyn Error>> {
 fn network() -> Result<Bnn, Box<dyn Error>> {
     let (prior, silu) = (Prior::FanIn(2.0), ActivationLayer::new(Activation::Silu, HIDDEN)?);
     let plan = Plan::new(vec![
-        Box::new(VariationalDense::new(1, HIDDEN, prior)?),
+        Box::new(VariationalDense::new(1, HIDDEN, prior.clone())?),
         Box::new(silu.clone()),
-        Box::new(VariationalDense::new(HIDDEN, HIDDEN, prior)?),
+        Box::new(VariationalDense::new(HIDDEN, HIDDEN, prior.clone())?),
         Box::new(silu),
         Box::new(VariationalDense::new(HIDDEN, 1, prior)?),
     ])?;

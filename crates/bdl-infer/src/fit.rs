@@ -377,7 +377,7 @@ impl<'a> Run<'a> {
         self.step += 1;
         // Where the loss is lost without its KL, that has no part in it.
         let kl = if nll_sum.is_finite() {
-            self.update.kl_not_in_terms(self.bnn, params, elbo.kl_scale(), grads)?
+            self.update.kl_not_in_terms(self.bnn, params, &pass, rates, grads)?
         } else {
             Some(0.0)
         };
@@ -386,7 +386,7 @@ impl<'a> Run<'a> {
             return Err(self.blame_loss(params, x, &pass, elbo.terms(nll_sum, x.rows(), kl)));
         }
         let (update, optimizer) = (&mut self.update, &mut self.optimizer);
-        let updated = update.step(self.pool, optimizer, params, &mut self.grads, rates)?;
+        let updated = update.step(&pass, optimizer, params, &mut self.grads, rates)?;
         let terms = elbo.terms(nll_sum, x.rows(), updated.kl.or(kl).unwrap_or(0.0));
         if let Some(e) = self.blame_update(params, &updated)? {
             return Err(e);

@@ -93,7 +93,12 @@ impl Elbo {
     ) -> Result<ElboTerms, Error> {
         let nll_sum = self.likelihood_gradient(bnn, params, x, y, pass, ws, grads)?;
         let network = bnn.network();
-        let kl = bnn.plan().kl_grad(&params[network.clone()], self.kl_scale(), &mut grads[network])?;
+        let kl = bnn.plan().estimate_kl_grad(
+            &params[network.clone()],
+            pass,
+            self.kl_scale(),
+            &mut grads[network],
+        )?;
         Ok(self.terms(nll_sum, x.rows(), kl))
     }
 

@@ -1,9 +1,10 @@
 //! One pass over the parameters after each gradient of the likelihood: KL and its gradient, the check for
 //! non-finite values, and the optimizer, shard by shard while the shard is in cache.
 
+use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use bdl_layers::{KlForm, KlTerm};
+use bdl_layers::{KlForm, KlNoise, KlTerm, Pass};
 use bdl_tensor::{Pool, kernels};
 
 use crate::optimizer::{Moments, Rule};
@@ -25,11 +26,15 @@ pub(crate) struct Update {
     kls: Vec<f64>,
     /// Whether the KL and its gradient come from the terms.
     knows_kl: bool,
+    /// Parameters of the network.
+    network: usize,
 }
 
 /// What a step does to each shard.
 struct Step<'a> {
     pool: &'a dyn Pool,
+    /// For terms that have no closed form.
+    noise: Option<KlNoise<'a>>,
     rule: Rule<'a>,
     kl_weight: f32,
     /// Whether the KL is asked for.
@@ -67,35 +72,41 @@ impl Update {
         let per_layer = layers.iter().map(Vec::len).collect();
         let terms: Vec<KlTerm> = layers.into_iter().flatten().collect();
         let kls = vec![0.0; terms.iter().map(KlTerm::shards).sum()];
-        Self { terms, per_layer, kls, knows_kl }
+        Self { terms, per_layer, kls, knows_kl, network: bnn.plan().n_params() }
     }
 
     /// The KL, its gradient added to `grads`, if some layer does not put it into terms: the pass does not know it then.
+    /// An estimate, unless it is asked for.
     pub(crate) fn kl_not_in_terms(
         &self,
         bnn: &Bnn,
         params: &[f32],
-        kl_weight: f32,
+        pass: &Pass<'_>,
+        rates: Rates,
         grads: &mut [f32],
     ) -> Result<Option<f64>, Error> {
         if self.knows_kl {
             return Ok(None);
         }
-        let network = bnn.network();
-        Ok(Some(bnn.plan().kl_grad(&params[network.clone()], kl_weight, &mut grads[network])?))
+        let (network, plan) = (bnn.network(), bnn.plan());
+        let (params, grads) = (&params[network.clone()], &mut grads[network]);
+        let estimate = plan.estimate_kl_grad(params, pass, rates.kl_weight, grads)?;
+        Ok(Some(if rates.with_kl { plan.kl(params)? } else { estimate }))
     }
 
     /// Adds the gradient of the KL to `grads` and takes the optimizer's step against it.
     pub(crate) fn step(
         &mut self,
-        pool: &dyn Pool,
+        pass: &Pass<'_>,
         optimizer: &mut OptimizerState,
         params: &mut [f32],
         grads: &mut [f32],
         Rates { kl_weight, lr, with_kl }: Rates,
     ) -> Result<Updated, Error> {
         let (rule, Moments { m, v }) = optimizer.begin(params.len(), lr)?;
-        let step = Step { pool, rule, kl_weight, with_kl, spoilt: [NONE; 2].map(AtomicUsize::new) };
+        let (pool, noise) = (pass.pool(), pass.kl_noise(self.network));
+        let spoilt = [NONE; 2].map(AtomicUsize::new);
+        let step = Step { pool, noise, rule, kl_weight, with_kl, spoilt };
         step.terms(&self.terms, Part { at: 0, params, grads, m, v }, &mut self.kls);
         let [bad_param, bad_grad] = step.spoilt.map(|at| Some(at.into_inner()).filter(|at| *at != NONE));
         Ok(Updated { kl: (self.knows_kl && with_kl).then(|| self.kl()), bad_param, bad_grad })
@@ -125,7 +136,7 @@ impl Step<'_> {
             [] => {}
             [term] => {
                 let (value, rho) = part.split_at(term.weights());
-                self.term(term.form, value, rho, kls);
+                self.term(term, value, rho, kls);
             }
             _ => {
                 let (front, back) = terms.split_at(terms.len() / 2);
@@ -140,10 +151,10 @@ impl Step<'_> {
     }
 
     /// One term, or whole shards of one.
-    fn term(&self, form: KlForm, value: Part<'_>, rho: Part<'_>, kls: &mut [f64]) {
+    fn term(&self, term: &KlTerm, value: Part<'_>, rho: Part<'_>, kls: &mut [f64]) {
         match kls {
             [] => {}
-            [kl] => *kl = self.shard(form, value, rho),
+            [kl] => *kl = self.shard(term, value, rho),
             _ => {
                 let shards = kls.len() / 2;
                 let at = shards * KlTerm::SHARD;
@@ -151,7 +162,7 @@ impl Step<'_> {
                 let ((value, value_rest), (rho, rho_rest)) = (value.split_at(at), rho.split_at(at));
                 let (kl, kl_rest) = kls.split_at_mut(shards);
                 self.both(big, (value, rho, kl), (value_rest, rho_rest, kl_rest), &|_, (value, rho, kl)| {
-                    self.term(form, value, rho, kl);
+                    self.term(term, value, rho, kl);
                 });
             }
         }
@@ -169,10 +180,11 @@ impl Step<'_> {
         });
     }
 
-    fn shard(&self, form: KlForm, value: Part<'_>, rho: Part<'_>) -> f64 {
+    fn shard(&self, term: &KlTerm, value: Part<'_>, rho: Part<'_>) -> f64 {
         let params = [&*value.params, &*rho.params];
-        let kl = if self.with_kl { form.shard(params) } else { 0.0 };
-        form.add_grad(params, self.kl_weight, [&mut *value.grads, &mut *rho.grads]);
+        let kl = if self.with_kl { term.form.shard(params) } else { 0.0 };
+        let at = value.at - term.range.start;
+        self.add_kl_grad(term, at..at + value.params.len(), params, [&mut *value.grads, &mut *rho.grads]);
         // Both are looked at, so that the first of all is found.
         let spoilt = [self.is_spoilt(&value), self.is_spoilt(&rho)];
         if spoilt == [false; 2] {
@@ -192,6 +204,18 @@ impl Step<'_> {
             }
         }
         found != [None; 2]
+    }
+}
+
+impl Step<'_> {
+    /// Adds the gradient of the KL of the weights `at` of a term.
+    fn add_kl_grad(&self, term: &KlTerm, at: Range<usize>, params: [&[f32]; 2], grads: [&mut [f32]; 2]) {
+        if !term.form.draws() {
+            return term.form.add_grad(params, None, self.kl_weight, grads);
+        }
+        let mut normals = [0.0; KlTerm::SHARD];
+        let eps = term.eps(self.noise, at, &mut normals);
+        term.form.add_grad(params, eps, self.kl_weight, grads);
     }
 }
 
@@ -230,8 +254,9 @@ impl<'a> Part<'a> {
 mod tests {
     use super::*;
     use crate::{Gaussian, NoiseSd, Optimizer};
+    use bdl_dist::ScaleMixture;
     use bdl_dist::{Noise, Purpose};
-    use bdl_layers::{Dense, Dropout, Layer, Plan, Prior, VariationalDense};
+    use bdl_layers::{Dense, Dropout, Estimator, Layer, Plan, Prior, Scaling, VariationalDense};
     use bdl_tensor::Serial;
 
     const RATES: Rates = Rates { kl_weight: 0.01, lr: 0.05, with_kl: true };
@@ -263,12 +288,15 @@ mod tests {
 
     /// Terms of every form, below, at and across the ends of shards and pieces.
     fn network() -> Bnn {
+        let mixture = Prior::Mixture(ScaleMixture::default(), Scaling::FanIn);
         let layers: Vec<Box<dyn Layer>> = vec![
             Box::new(VariationalDense::new(150, 128, Prior::StdDev(0.7)).unwrap()),
             Box::new(Dropout::new(128, 0.2).unwrap()),
             Box::new(Dense::new(128, 16).unwrap().with_length_scale(0.5).unwrap()),
             Box::new(Dense::new(16, 129).unwrap()),
-            Box::new(VariationalDense::new(129, 1, Prior::FanIn(1.0)).unwrap().without_bias()),
+            // Its draws begin at an odd place of the vector.
+            Box::new(VariationalDense::new(129, 33, mixture).unwrap()),
+            Box::new(VariationalDense::new(33, 1, Prior::FanIn(1.0)).unwrap().without_bias()),
         ];
         let gaussian = Gaussian::new(NoiseSd::Learned { init: 0.5 }).unwrap();
         Bnn::new(Plan::new(layers).unwrap(), Box::new(gaussian)).unwrap()
@@ -286,7 +314,7 @@ mod tests {
 
     #[test]
     fn one_pass_is_the_gradient_of_the_kl_and_the_optimizer_step_bit_for_bit() {
-        let bnn = network();
+        let (bnn, noise) = (network(), Noise::new(4, Purpose::Train));
         let n = bnn.n_params();
         for optimizer in [Optimizer::Sgd { momentum: 0.5 }, Optimizer::adam(), Optimizer::adam_w()] {
             let state = || OptimizerState::new(optimizer, n).unwrap();
@@ -298,9 +326,12 @@ mod tests {
                 let mut v = w.clone();
                 for step in 0..3 {
                     let (mut grads, mut fused) = (numbers(step, n), numbers(step, n));
-                    let kl = bnn.plan().kl_grad(&w[bnn.network()], 0.01, &mut grads[bnn.network()]).unwrap();
+                    let (params, pass) =
+                        (&w[bnn.network()], Pass::train(&noise, step, Estimator::Local).on(pool));
+                    let kl = bnn.plan().kl(params).unwrap();
+                    bnn.plan().estimate_kl_grad(params, &pass, 0.01, &mut grads[bnn.network()]).unwrap();
                     slow.step(&mut w, &grads, 0.05).unwrap();
-                    let done = update.step(pool, &mut fast, &mut v, &mut fused, RATES).unwrap();
+                    let done = update.step(&pass, &mut fast, &mut v, &mut fused, RATES).unwrap();
                     assert_eq!(done.kl.map(f64::to_bits), Some(kl.to_bits()), "{optimizer:?}");
                     assert_eq!((done.bad_param, done.bad_grad), (None, None));
                     assert_eq!((bits(&w), bits(&grads)), (bits(&v), bits(&fused)), "{optimizer:?}");
@@ -312,7 +343,8 @@ mod tests {
 
     #[test]
     fn a_gradient_or_a_kl_that_is_not_finite_is_seen_and_does_not_move_its_shard() {
-        let bnn = network();
+        let (bnn, noise) = (network(), Noise::new(4, Purpose::Train));
+        let pass = Pass::train(&noise, 0, Estimator::Local).on(&Threads);
         let n = bnn.n_params();
         for (at, spoil_grad) in [(3, true), (19_201, true), (n - 1, true), (3, false), (40_000, false)] {
             let mut params = bnn.init(&Noise::new(0, Purpose::Init));
@@ -325,7 +357,7 @@ mod tests {
             let before = params.clone();
             let (mut update, mut state) =
                 (Update::new(&bnn), OptimizerState::new(Optimizer::adam(), n).unwrap());
-            let done = update.step(&Threads, &mut state, &mut params, &mut grads, RATES).unwrap();
+            let done = update.step(&pass, &mut state, &mut params, &mut grads, RATES).unwrap();
             let found = if spoil_grad { (None, Some(at)) } else { (Some(at), done.bad_grad) };
             assert_eq!((done.bad_param, done.bad_grad), found);
             assert_eq!(params[at].to_bits(), before[at].to_bits(), "{at} {spoil_grad}");

@@ -62,7 +62,7 @@ pub enum Error {
     /// A file holds a kind that the registry does not know.
     #[error("{what} kind {kind:?} is unknown here (known: {known}); register it before loading")]
     UnknownKind {
-        /// `layer` or `likelihood`.
+        /// `layer`, `prior` or `likelihood`.
         what: &'static str,
         /// The kind.
         kind: String,

@@ -10,7 +10,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::dense::check_positive;
-use crate::{Error, KlAt, KlForm, KlTerm, LayerReport, Prior, prior};
+use crate::prior::{self, OfWeight};
+use crate::{Error, KlAt, KlTerm, LayerReport, Prior, Registry};
 
 pub use sparse_vd::{SparseVd, SparseVdDense, SparseVdV1};
 
@@ -61,11 +62,11 @@ pub trait Family: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// What [`from_config`](Family::from_config) needs.
     fn config(&self) -> Self::Config;
 
-    /// The family of a file.
+    /// The family of a file; the registry knows priors of the user's own.
     ///
     /// # Errors
-    /// [`Error::Argument`] for settings out of range, on behalf of the layer of the kind `layer`.
-    fn from_config(layer: &str, config: Self::Config) -> Result<Self, Error>;
+    /// [`Error::Argument`] for settings out of range, on behalf of the layer of the kind `layer`; [`Error::UnknownKind`].
+    fn from_config(layer: &str, config: Self::Config, registry: &Registry) -> Result<Self, Error>;
 
     /// Shape of the raw parameters of weights of this shape.
     fn raw_shape(&self, weight_shape: &[usize]) -> Vec<usize> {
@@ -122,10 +123,10 @@ pub trait Family: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
         terms.iter().flatten().map(|term| term.kl(at.params)).sum()
     }
 
-    /// Returns [`kl`](Family::kl) and adds `weight` times its gradient to `grads`.
+    /// Returns [`kl`](Family::kl), or with noise an unbiased estimate, and adds `weight` times its gradient to `grads`.
     fn kl_grad(&self, extent: &Extent, at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
         let terms = self.kl_terms(extent);
-        terms.iter().flatten().map(|term| term.kl_grad(at.params, weight, grads)).sum()
+        terms.iter().flatten().map(|term| term.estimate_grad(at.params, at.noise, weight, grads)).sum()
     }
 
     /// The KL as sums over runs of parameters that cover the layer's in order, if it has that form: see
@@ -174,7 +175,7 @@ impl MeanField {
     }
 
     /// Priors of a weight and of a bias.
-    fn priors(&self, fan_in: usize) -> (Normal, Normal) {
+    fn priors(&self, fan_in: usize) -> [OfWeight; 2] {
         self.prior.of_weight_and_bias(fan_in).unwrap_or_else(|_| unreachable!("checked on construction"))
     }
 }
@@ -191,11 +192,11 @@ impl Family for MeanField {
     type Config = MeanFieldV1;
 
     fn config(&self) -> MeanFieldV1 {
-        MeanFieldV1 { prior: self.prior.into(), init_sigma: self.init_sigma }
+        MeanFieldV1 { prior: (&self.prior).into(), init_sigma: self.init_sigma }
     }
 
-    fn from_config(layer: &str, config: MeanFieldV1) -> Result<Self, Error> {
-        Self::new(layer, config.prior.into(), config.init_sigma)
+    fn from_config(layer: &str, config: MeanFieldV1, registry: &Registry) -> Result<Self, Error> {
+        Self::new(layer, config.prior.build(registry)?, config.init_sigma)
     }
 
     fn init_raw(&self, _: usize, _: &[f32], raw: &mut [f32]) {
@@ -240,23 +241,28 @@ impl Family for MeanField {
 
     fn kl_terms(&self, extent: &Extent) -> Option<Vec<KlTerm>> {
         let weights = 2 * extent.weights();
-        let (of_weight, of_bias) = self.priors(extent.fan_in);
+        let [of_weight, of_bias] = self.priors(extent.fan_in).map(OfWeight::kl_form);
         Some(vec![
-            KlTerm { range: 0..weights, form: KlForm::Normal { prior: of_weight } },
-            KlTerm { range: weights..weights + 2 * extent.biases, form: KlForm::Normal { prior: of_bias } },
+            KlTerm { range: 0..weights, form: of_weight },
+            KlTerm { range: weights..weights + 2 * extent.biases, form: of_bias },
         ])
     }
 
     fn report(&self, extent: &Extent, at: &KlAt<'_>) -> LayerReport {
         let (mu, rest) = at.params.split_at(extent.weights());
         let rho = &rest[..extent.weights()];
-        let prior = self.priors(extent.fan_in).0;
+        let [prior, _] = self.priors(extent.fan_in);
+        let prior = prior.nearest_normal();
         let mut snr: Vec<f32> = mu.iter().zip(rho).map(|(mu, &rho)| mu.abs() / math::softplus(rho)).collect();
         let share = |count: usize| Some(count as f64 / snr.len() as f64);
-        let at_prior = mu.iter().zip(rho).filter(|(mu, rho)| kl_one(**mu, **rho, &prior) < 0.01).count();
-        let point = 1e-6 * prior.std_dev();
-        let collapsed = rho.iter().filter(|&&rho| f64::from(math::softplus(rho)) < point).count();
-        let (at_prior, collapsed) = (share(at_prior), share(collapsed));
+        let at_prior = prior.and_then(|prior| {
+            let like_it = |(mu, rho): (&f32, &f32)| kl_one(*mu, *rho, &prior) < 0.01;
+            share(mu.iter().zip(rho).filter(|weight| like_it(*weight)).count())
+        });
+        let collapsed = prior.and_then(|prior| {
+            let point = 1e-6 * prior.std_dev();
+            share(rho.iter().filter(|&&rho| f64::from(math::softplus(rho)) < point).count())
+        });
         let middle = snr.len() / 2;
         let median = *snr.select_nth_unstable_by(middle, f32::total_cmp).1;
         LayerReport {

@@ -1,9 +1,14 @@
 //! KL divergences that are sums over weights, in the form that training works on piece by piece.
 
-use std::ops::Range;
+mod density;
 
-use bdl_dist::{Normal, kl_normal};
+use std::ops::Range;
+use std::sync::Arc;
+
+use bdl_dist::{Density, Normal, kl_normal};
 use bdl_tensor::kernels;
+
+use crate::KlNoise;
 
 /// The KL divergence of one run of parameters, a sum over its weights.
 ///
@@ -17,7 +22,7 @@ use bdl_tensor::kernels;
 /// assert_eq!(term.kl_grad(&[1.0, 2.0, 0.0], 1.0, &mut grads), 2.5);
 /// assert_eq!(grads, [2.0, 3.0, 1.0]);
 /// ```
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct KlTerm {
     /// Where the parameters lie: in the layer's slice, or as a plan returns it in the whole vector.
     pub range: Range<usize>,
@@ -26,7 +31,7 @@ pub struct KlTerm {
 }
 
 /// What a [`KlTerm`] sums over the weights, in nats.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum KlForm {
     /// Nothing: the parameters have no prior.
@@ -43,17 +48,30 @@ pub enum KlForm {
     },
     /// That of `N(mu, e^{ln_sigma2})` from the log-uniform prior. The first half of the run is mu, the second ln sigma².
     LogUniform,
+    /// `KL(N(mu, softplus(rho)²)‖prior)` from any density. The first half of the run is mu, the second rho. In training,
+    /// what has no closed form is estimated by one draw of each weight.
+    Density {
+        /// The prior of each weight.
+        prior: Arc<dyn Density>,
+    },
 }
 
 impl KlForm {
-    /// Adds `weight` times the gradient of the KL of some weights.
+    /// Whether an estimate of its gradient takes a draw of each weight.
+    #[must_use]
+    pub fn draws(&self) -> bool {
+        matches!(self, Self::Density { prior } if !prior.closed_form())
+    }
+
+    /// Adds `weight` times the gradient of the KL of some weights, or of its estimate from their standard normal eps.
     ///
     /// # Shapes
     /// `params` and `grads`: values, or mu and raw scales; the second is empty in the forms with one parameter per weight.
+    /// `eps`: one per weight, of forms that [draw](KlForm::draws); others have no use for it.
     ///
     /// # Panics
     /// If slices that belong together differ in length.
-    pub fn add_grad(&self, params: [&[f32]; 2], weight: f32, grads: [&mut [f32]; 2]) {
+    pub fn add_grad(&self, params: [&[f32]; 2], eps: Option<&[f32]>, weight: f32, grads: [&mut [f32]; 2]) {
         let ([value, raw], [d_value, d_raw]) = (params, grads);
         match self {
             Self::Zero => {}
@@ -65,6 +83,9 @@ impl KlForm {
                 kernels::kl_normal_slope(mean, std_dev, weight, value, raw, d_value, d_raw);
             }
             Self::LogUniform => kernels::kl_log_uniform_slope(weight, value, raw, d_value, d_raw),
+            Self::Density { prior } => {
+                density::add_grad(&**prior, [value, raw], eps, weight, [d_value, d_raw]);
+            }
         }
     }
 
@@ -76,6 +97,15 @@ impl KlForm {
             Self::Squares { half_precision } => half_precision * kernels::sum_squares_f64(value),
             Self::Normal { prior } => kl_normal(value, raw, prior).unwrap_or(f64::NAN),
             Self::LogUniform => kernels::kl_log_uniform(value, raw),
+            Self::Density { prior } => density::kl(&**prior, value, raw),
+        }
+    }
+
+    /// The KL of a shard, or its estimate from eps.
+    fn estimate(&self, [value, raw]: [&[f32]; 2], eps: Option<&[f32]>) -> f64 {
+        match (self, eps) {
+            (Self::Density { prior }, Some(eps)) => density::estimate(&**prior, value, raw, eps),
+            _ => self.shard([value, raw]),
         }
     }
 }
@@ -88,7 +118,7 @@ impl KlTerm {
     #[must_use]
     pub fn weights(&self) -> usize {
         match self.form {
-            KlForm::Normal { .. } | KlForm::LogUniform => self.range.len() / 2,
+            KlForm::Normal { .. } | KlForm::LogUniform | KlForm::Density { .. } => self.range.len() / 2,
             _ => self.range.len(),
         }
     }
@@ -114,16 +144,47 @@ impl KlTerm {
     /// # Panics
     /// If the range reaches beyond a vector.
     pub fn kl_grad(&self, params: &[f32], weight: f32, grads: &mut [f32]) -> f64 {
+        self.estimate_grad(params, None, weight, grads)
+    }
+
+    /// Returns an estimate of [`kl`](KlTerm::kl) from the noise, where it has no closed form, and adds `weight` times its
+    /// gradient; without noise [`kl_grad`](KlTerm::kl_grad).
+    ///
+    /// # Panics
+    /// If the range reaches beyond a vector.
+    pub fn estimate_grad(
+        &self,
+        params: &[f32],
+        noise: Option<KlNoise<'_>>,
+        weight: f32,
+        grads: &mut [f32],
+    ) -> f64 {
         let (value, raw) = params[self.range.clone()].split_at(self.weights());
         let (d_value, d_raw) = grads[self.range.clone()].split_at_mut(self.weights());
+        let mut normals = [0.0; Self::SHARD];
         let mut shard = |s| {
-            let grads = [shard_of(d_value.len(), s), shard_of(d_raw.len(), s)];
-            let grads = [&mut d_value[grads[0].clone()], &mut d_raw[grads[1].clone()]];
+            let at = shard_of(d_value.len(), s);
+            let eps = self.eps(noise, at.clone(), &mut normals);
+            let grads = [&mut d_value[at], &mut d_raw[shard_of(raw.len(), s)]];
             let params = [cut(value, s), cut(raw, s)];
-            self.form.add_grad(params, weight, grads);
-            self.form.shard(params)
+            self.form.add_grad(params, eps, weight, grads);
+            self.form.estimate(params, eps)
         };
         (0..self.shards()).map(&mut shard).sum()
+    }
+
+    /// The normals of the weights `at` of this term, at most a shard of them, if its form draws and there is noise. Their
+    /// addresses are those of the means in the parameter vector.
+    pub fn eps<'n>(
+        &self,
+        noise: Option<KlNoise<'_>>,
+        at: Range<usize>,
+        normals: &'n mut [f32; Self::SHARD],
+    ) -> Option<&'n [f32]> {
+        let noise = noise.filter(|_| self.form.draws())?;
+        let normals = &mut normals[..at.len()];
+        noise.normals(self.range.start + at.start, normals);
+        Some(normals)
     }
 }
 
@@ -139,6 +200,7 @@ fn shard_of(len: usize, s: usize) -> Range<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use bdl_dist::Laplace;
 
     #[test]
     fn each_form_is_its_formula_over_several_shards_and_adds_its_gradient() {
@@ -146,13 +208,16 @@ mod tests {
         let params: Vec<f32> = (0..2 * n).map(|i| (i as f32 * 0.37).sin()).collect();
         let prior = Normal::new(0.1, 0.5).unwrap();
         let squares = KlForm::Squares { half_precision: 0.3 };
-        for form in [KlForm::Zero, squares, KlForm::Normal { prior }, KlForm::LogUniform] {
-            let term = KlTerm { range: 0..2 * n, form };
-            let whole = match form {
+        let laplace: Arc<dyn Density> = Arc::new(Laplace::new(0.5).unwrap());
+        let of_density = KlForm::Density { prior: laplace.clone() };
+        for form in [KlForm::Zero, squares, KlForm::Normal { prior }, KlForm::LogUniform, of_density] {
+            let term = KlTerm { range: 0..2 * n, form: form.clone() };
+            let whole = match &form {
                 KlForm::Zero => 0.0,
                 KlForm::Squares { half_precision } => half_precision * kernels::sum_squares_f64(&params),
-                KlForm::Normal { prior } => kl_normal(&params[..n], &params[n..], &prior).unwrap(),
+                KlForm::Normal { prior } => kl_normal(&params[..n], &params[n..], prior).unwrap(),
                 KlForm::LogUniform => kernels::kl_log_uniform(&params[..n], &params[n..]),
+                KlForm::Density { prior } => density::kl(&**prior, &params[..n], &params[n..]),
             };
             let kl = term.kl(&params);
             assert!((kl - whole).abs() <= 1e-12 * whole.abs(), "{form:?}: {kl} {whole}");
@@ -160,7 +225,7 @@ mod tests {
             assert_eq!(term.kl_grad(&params, 0.25, &mut grads).to_bits(), kl.to_bits());
             let halves = |x: usize| params.split_at(x);
             let ((mu, rho), (d_mu, d_rho)) = (halves(term.weights()), expected.split_at_mut(term.weights()));
-            form.add_grad([mu, rho], 0.25, [d_mu, d_rho]);
+            form.add_grad([mu, rho], None, 0.25, [d_mu, d_rho]);
             assert_eq!(grads, expected, "{form:?}");
         }
     }

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use bdl_dist::NoiseRng;
 use bdl_tensor::{Mat, MatMut};
 
-use crate::pass::Site;
+use crate::pass::{KlNoise, Site};
 use crate::{Activation, Block, Draw, Error, KlTerm, Pass};
 
 /// A layer: a specification without parameters, and the functions that go with it.
@@ -19,7 +19,8 @@ use crate::{Activation, Block, Draw, Error, KlTerm, Pass};
 /// * `backward` *adds* to `grads` and *writes* dx, for the noise that `forward` drew;
 /// * in [`Mode::Mean`](crate::Mode::Mean) nothing is drawn;
 /// * `write_backward` writes what `backward` adds to zeros;
-/// * `kl_grad` adds `weight` times the gradient of what `kl` returns, and returns the same bits;
+/// * `kl_grad` adds `weight` times the gradient of what it returns: without noise the bits of `kl`, with noise an
+///   unbiased estimate of it;
 /// * `kl_terms`, where there are any, sum to the same bits;
 /// * `form` says what `forward` does, and a pass that was prepared or shares has the bits of one that was not.
 ///
@@ -148,7 +149,8 @@ pub trait Layer: Debug + Send + Sync {
         0.0
     }
 
-    /// Returns [`kl`](Layer::kl) and adds `weight` times its gradient to `grads`.
+    /// Returns [`kl`](Layer::kl) and adds `weight` times its gradient to `grads`. With noise in `at` it may return an
+    /// unbiased estimate of `kl` instead, and then adds the gradient of that.
     fn kl_grad(&self, at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
         let _ = (weight, grads);
         self.kl(at)
@@ -253,6 +255,9 @@ pub struct KlAt<'a> {
     pub params: &'a [f32],
     /// The probability that an input of this layer is kept by the mask in front of it, 1 without one.
     pub input_keep_prob: f64,
+    /// The noise of a training step, for a KL that has no closed form. Without any, [`Layer::kl_grad`] gives the gradient
+    /// of [`Layer::kl`].
+    pub noise: Option<KlNoise<'a>>,
 }
 
 /// What a reader wants to know about a trained layer.

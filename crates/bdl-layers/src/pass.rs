@@ -159,6 +159,13 @@ impl<'a> Pass<'a> {
         }
     }
 
+    /// The noise for the KL divergence of a network of so many parameters, if this pass has any.
+    #[must_use]
+    pub fn kl_noise(&self, n_params: usize) -> Option<KlNoise<'a>> {
+        let site = Site { noise: self.noise?, stream: KL_STREAM, slot: self.index };
+        Some(KlNoise { site, n_params, start: 0 })
+    }
+
     /// The noise of one site of the layer at position `layer` in its plan, if this pass has any.
     ///
     /// A site is a place where a layer draws; it numbers its own from 0 to 7 and says in its documentation
@@ -183,6 +190,38 @@ impl<'a> Pass<'a> {
                 Some(Site { noise, stream, slot: self.first_row })
             }
         }
+    }
+}
+
+/// The stream of the KL's noise: of a site that no layer has.
+const KL_STREAM: u64 = 0xff;
+
+/// The noise of the KL divergences of one training step: a standard normal for each element of the parameter vector, of which
+/// a KL takes those at its means.
+///
+/// The address is (seed, step, element): which layer or thread asks, and for how many at a time, does not matter.
+#[derive(Clone, Copy, Debug)]
+pub struct KlNoise<'a> {
+    site: Site<'a>,
+    /// Length of the parameter vector.
+    n_params: usize,
+    /// Where in it the layer's parameters begin.
+    start: usize,
+}
+
+impl KlNoise<'_> {
+    /// The normals that belong to the layer's parameters from `from` on.
+    ///
+    /// # Panics
+    /// If they reach beyond the parameter vector.
+    pub fn normals(&self, from: usize, out: &mut [f32]) {
+        let Site { noise, stream, slot } = self.site;
+        noise.normals_within(stream, slot, self.n_params, self.start + from, out);
+    }
+
+    /// The same for a layer whose parameters begin `start` further on.
+    pub(crate) fn behind(self, start: usize) -> Self {
+        Self { start: self.start + start, ..self }
     }
 }
 

@@ -278,7 +278,7 @@ impl Plan {
     /// [`Error::Length`] for a parameter vector of the wrong length.
     pub fn kl(&self, params: &[f32]) -> Result<f64, Error> {
         check_len("kl params", self.n_params, params.len())?;
-        Ok(self.kl_inside(&KlAt { params, input_keep_prob: 1.0 }))
+        Ok(self.kl_inside(&KlAt { params, input_keep_prob: 1.0, noise: None }))
     }
 
     /// KL of the layers, behind whatever masks the input of the first.
@@ -291,9 +291,26 @@ impl Plan {
     /// # Errors
     /// [`Error::Length`] for vectors of the wrong length.
     pub fn kl_grad(&self, params: &[f32], weight: f32, grads: &mut [f32]) -> Result<f64, Error> {
+        self.estimate_kl_grad(params, &Pass::mean(), weight, grads)
+    }
+
+    /// Returns an unbiased estimate of [`kl`](Plan::kl) from the noise of `pass`, and adds `weight` times its gradient to
+    /// `grads`: what is known in closed form as it is, the rest from one draw of each weight. Without noise,
+    /// [`kl_grad`](Plan::kl_grad).
+    ///
+    /// # Errors
+    /// [`Error::Length`] for vectors of the wrong length.
+    pub fn estimate_kl_grad(
+        &self,
+        params: &[f32],
+        pass: &Pass<'_>,
+        weight: f32,
+        grads: &mut [f32],
+    ) -> Result<f64, Error> {
         check_len("kl_grad params", self.n_params, params.len())?;
         check_len("kl_grad grads", self.n_params, grads.len())?;
-        Ok(self.kl_grad_inside(&KlAt { params, input_keep_prob: 1.0 }, weight, grads))
+        let noise = pass.kl_noise(self.n_params);
+        Ok(self.kl_grad_inside(&KlAt { params, input_keep_prob: 1.0, noise }, weight, grads))
     }
 
     /// [`kl_inside`](Plan::kl_inside), with its gradient added.
@@ -328,7 +345,7 @@ impl Plan {
     /// [`Error::Length`] for a parameter vector of the wrong length.
     pub fn report(&self, params: &[f32]) -> Result<Vec<LayerReport>, Error> {
         check_len("report params", self.n_params, params.len())?;
-        let at = KlAt { params, input_keep_prob: 1.0 };
+        let at = KlAt { params, input_keep_prob: 1.0, noise: None };
         Ok(self.layers.iter().map(|l| l.layer.report(&self.kl_at(l, &at))).collect())
     }
 
@@ -358,7 +375,8 @@ impl Plan {
 
     fn kl_at<'a>(&self, l: &Placed, at: &KlAt<'a>) -> KlAt<'a> {
         let input_keep_prob = self.input_keep_prob(l, at.input_keep_prob);
-        KlAt { params: &at.params[l.start..l.end], input_keep_prob }
+        let noise = at.noise.map(|noise| noise.behind(l.start));
+        KlAt { params: &at.params[l.start..l.end], input_keep_prob, noise }
     }
 
     /// The probability that an input of the layer is kept, if those of the network are with probability `outside`.

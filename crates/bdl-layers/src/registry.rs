@@ -1,6 +1,9 @@
 //! The registry: from the kind and configuration in a file to a layer.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bdl_dist::Density;
 
 use crate::{
     ActivationLayer, BatchNorm, Dense, Dropout, Error, Layer, LayerNorm, Residual, SparseVdDense,
@@ -10,7 +13,17 @@ use crate::{
 /// Builds a layer from its configuration bytes.
 pub type LayerBuilder = fn(&[u8]) -> Result<Box<dyn Layer>, Error>;
 
-/// The kinds of layer that a file may hold.
+/// Builds a prior from its configuration bytes.
+pub type PriorBuilder = fn(&[u8]) -> Result<Arc<dyn Density>, Error>;
+
+/// A builder of a layer, and whether it asks the registry for what the layer holds.
+#[derive(Clone, Copy, Debug)]
+enum Builder {
+    Plain(LayerBuilder),
+    Holder(fn(&Registry, &[u8]) -> Result<Box<dyn Layer>, Error>),
+}
+
+/// The kinds of layer, and of priors of the user's own, that a file may hold.
 ///
 /// ```
 /// use bdl_layers::Registry;
@@ -20,23 +33,26 @@ pub type LayerBuilder = fn(&[u8]) -> Result<Box<dyn Layer>, Error>;
 /// ```
 #[derive(Clone, Debug)]
 pub struct Registry {
-    kinds: BTreeMap<String, LayerBuilder>,
+    kinds: BTreeMap<String, Builder>,
+    priors: BTreeMap<String, PriorBuilder>,
 }
 
 impl Default for Registry {
     /// The kinds of this crate.
     fn default() -> Self {
-        let ours: [(&str, LayerBuilder); 8] = [
-            (ActivationLayer::KIND, ActivationLayer::build),
-            (BatchNorm::KIND, BatchNorm::build),
-            (Dense::KIND, Dense::build),
-            (Dropout::KIND, Dropout::build),
-            (LayerNorm::KIND, LayerNorm::build),
-            (SparseVdDense::KIND, SparseVdDense::build),
-            (VariationalConv2d::KIND, VariationalConv2d::build),
-            (VariationalDense::KIND, VariationalDense::build),
+        let ours: [(&str, Builder); 9] = [
+            (ActivationLayer::KIND, Builder::Plain(ActivationLayer::build)),
+            (BatchNorm::KIND, Builder::Plain(BatchNorm::build)),
+            (Dense::KIND, Builder::Plain(Dense::build)),
+            (Dropout::KIND, Builder::Plain(Dropout::build)),
+            (LayerNorm::KIND, Builder::Plain(LayerNorm::build)),
+            (Residual::KIND, Builder::Holder(Residual::build)),
+            (SparseVdDense::KIND, Builder::Holder(SparseVdDense::build)),
+            (VariationalConv2d::KIND, Builder::Holder(VariationalConv2d::build)),
+            (VariationalDense::KIND, Builder::Holder(VariationalDense::build)),
         ];
-        Self { kinds: ours.into_iter().map(|(kind, build)| (kind.to_owned(), build)).collect() }
+        let kinds = ours.into_iter().map(|(kind, build)| (kind.to_owned(), build)).collect();
+        Self { kinds, priors: BTreeMap::new() }
     }
 }
 
@@ -46,10 +62,22 @@ impl Registry {
     /// # Errors
     /// [`Error::KindTaken`] if the name is in use.
     pub fn register(&mut self, kind: &str, build: LayerBuilder) -> Result<(), Error> {
-        if self.kinds.contains_key(kind) || kind == Residual::KIND {
+        if self.kinds.contains_key(kind) {
             return Err(Error::KindTaken { kind: kind.to_owned() });
         }
-        self.kinds.insert(kind.to_owned(), build);
+        self.kinds.insert(kind.to_owned(), Builder::Plain(build));
+        Ok(())
+    }
+
+    /// Adds a prior of the user's own, for layers of any kind: see [`OwnPrior`](crate::OwnPrior).
+    ///
+    /// # Errors
+    /// [`Error::KindTaken`] if the name is in use.
+    pub fn register_prior(&mut self, kind: &str, build: PriorBuilder) -> Result<(), Error> {
+        if self.priors.contains_key(kind) {
+            return Err(Error::KindTaken { kind: kind.to_owned() });
+        }
+        self.priors.insert(kind.to_owned(), build);
         Ok(())
     }
 
@@ -59,16 +87,25 @@ impl Registry {
     /// [`Error::UnknownKind`], or what the layer's own builder finds wrong.
     pub fn build(&self, kind: &str, config: &[u8]) -> Result<Box<dyn Layer>, Error> {
         match self.kinds.get(kind) {
-            // The one kind that holds others, of whatever kinds are registered.
-            None if kind == Residual::KIND => Residual::build(self, config),
-            Some(build) => build(config),
-            None => {
-                let mut known: Vec<&str> = self.kinds.keys().map(String::as_str).collect();
-                known.push(Residual::KIND);
-                known.sort_unstable();
-                let known = known.join(", ");
-                Err(Error::UnknownKind { what: "layer", kind: kind.to_owned(), known })
-            }
+            Some(Builder::Plain(build)) => build(config),
+            Some(Builder::Holder(build)) => build(self, config),
+            None => Err(unknown("layer", kind, &self.kinds)),
         }
     }
+
+    /// Builds a prior of the user's own from its kind and configuration.
+    pub(crate) fn build_prior(&self, kind: &str, config: &[u8]) -> Result<Arc<dyn Density>, Error> {
+        match self.priors.get(kind) {
+            Some(build) => build(config),
+            None => Err(unknown("prior", kind, &self.priors)),
+        }
+    }
+}
+
+fn unknown<B>(what: &'static str, kind: &str, known: &BTreeMap<String, B>) -> Error {
+    let known = match known.keys().cloned().collect::<Vec<_>>().join(", ") {
+        none if none.is_empty() => "none".to_owned(),
+        names => names,
+    };
+    Error::UnknownKind { what, kind: kind.to_owned(), known }
 }

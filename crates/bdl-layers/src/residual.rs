@@ -169,12 +169,21 @@ impl Layer for Residual {
         Ok(())
     }
 
+    /// Summed term by term where there are terms: sums of sums would have other bits.
     fn kl(&self, at: &KlAt<'_>) -> f64 {
-        self.inner.kl_inside(at)
+        match self.kl_terms(at.input_keep_prob) {
+            Some(terms) => terms.iter().map(|term| term.kl(at.params)).sum(),
+            None => self.inner.kl_inside(at),
+        }
     }
 
     fn kl_grad(&self, at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
-        self.inner.kl_grad_inside(at, weight, grads)
+        match self.kl_terms(at.input_keep_prob) {
+            Some(terms) => {
+                terms.iter().map(|term| term.estimate_grad(at.params, at.noise, weight, grads)).sum()
+            }
+            None => self.inner.kl_grad_inside(at, weight, grads),
+        }
     }
 
     fn kl_terms(&self, input_keep_prob: f64) -> Option<Vec<KlTerm>> {

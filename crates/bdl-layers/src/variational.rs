@@ -16,7 +16,7 @@ use crate::family::{Extent, Family, MeanField};
 use crate::image::Image;
 use crate::layer::{Backward, Context, KlAt, Layer, LayerReport, Scratch};
 use crate::map::{DenseMap, LinearMap};
-use crate::{Block, Draw, Error, KlTerm, Pass, Prior, Role, codec};
+use crate::{Block, Draw, Error, KlTerm, Pass, Prior, Registry, Role, codec};
 
 /// A layer whose weights have independent normal posteriors: a family of posteriors on a linear map.
 ///
@@ -84,7 +84,7 @@ impl VariationalDense {
     /// `0.1/√in_dim`.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a width of 0 or a prior whose scale is not finite and > 0.
+    /// [`Error::Argument`] for a width of 0 or a prior out of range.
     pub fn new(in_dim: usize, out_dim: usize, prior: Prior) -> Result<Self, Error> {
         Self::mean_field(DenseMap::new(Self::KIND, in_dim, out_dim)?, prior)
     }
@@ -110,7 +110,7 @@ impl<M: LinearMap> Variational<M, MeanField> {
     /// deviation of `0.1/√fan_in`.
     ///
     /// # Errors
-    /// [`Error::Argument`] for a prior whose scale is not finite and > 0.
+    /// [`Error::Argument`] for a prior out of range.
     pub fn mean_field(map: M, prior: Prior) -> Result<Self, Error> {
         let kind = kind_of::<M, MeanField>();
         let family = MeanField::new(&kind, prior, 0.1 / (map.fan_in() as f64).sqrt())?;
@@ -158,10 +158,10 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
         Self { family, ..self }
     }
 
-    pub(crate) fn build(config: &[u8]) -> Result<Box<dyn Layer>, Error> {
+    pub(crate) fn build(registry: &Registry, config: &[u8]) -> Result<Box<dyn Layer>, Error> {
         let kind = kind_of::<M, F>();
         let v: V1<M::Config, F::Config> = codec::decode("variational layer", config)?;
-        let layer = Self::of(M::from_config(&kind, v.map)?, F::from_config(&kind, v.family)?);
+        let layer = Self::of(M::from_config(&kind, v.map)?, F::from_config(&kind, v.family, registry)?);
         Ok(Box::new(Self { bias: v.bias, ..layer }))
     }
 

@@ -147,7 +147,7 @@ impl Architecture {
     fn layer<M: Weights>(&self, map: M) -> Result<Box<dyn Layer>, Error> {
         Ok(match self.method {
             Method::Deterministic | Method::McDropout => map.plain(self.length_scale)?,
-            Method::MeanField => Box::new(Variational::mean_field(map, self.prior)?),
+            Method::MeanField => Box::new(Variational::mean_field(map, self.prior.clone())?),
         })
     }
 

@@ -19,12 +19,14 @@ mod elementwise;
 mod exp;
 mod exp_table;
 mod kl;
+mod kl_path;
 mod kl_slope;
 mod local;
 mod log_uniform;
 mod mask;
 mod mixture;
 mod normal;
+mod scale_mixture;
 mod signs;
 mod softmax;
 mod sums;
@@ -39,7 +41,8 @@ pub use elementwise::{
     add, add_bias_rows, axpy, mul, mul_add_assign, mul_add_into, scale, sqrt_mul_add, square,
 };
 pub use exp::exp_f64;
-pub use kl::{kl_normal, kl_normal_grad};
+pub use kl::{kl_normal, kl_normal_grad, sum_ln_softplus};
+pub use kl_path::{abs_mean_slopes, add_path_grad, draw_and_slope};
 pub use kl_slope::kl_normal_slope;
 pub use local::{
     add_sqrt_mul, add_square_backward, softplus_backward_add, softplus_square, softplus_square_backward,
@@ -49,6 +52,7 @@ pub use log_uniform::{exp_backward, exp_half, exp_half_backward_add, kl_log_unif
 pub use mask::{mask_scale, mask_scale_rows};
 pub use mixture::{Normals, normals_density, normals_mass, normals_rough};
 pub use normal::{box_muller, box_muller_blocks};
+pub use scale_mixture::{ScaleMixture, scale_mixture_excess, scale_mixture_slope};
 pub use signs::{add_sign_rows, sign_rows};
 pub use softmax::{log_softmax, softmax};
 pub use sums::{col_moments, col_sums_add, dot_f64, first_non_finite, sum_f64, sum_squares_f64};

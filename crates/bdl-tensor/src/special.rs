@@ -5,10 +5,12 @@
 //!
 //! Limits: `0·ln 0 = 0` in [`xlogx`]; [`logsumexp`] of nothing, or of only −∞, is −∞.
 
+mod dawson;
 mod erf;
 mod gamma;
 mod normal;
 
+pub use dawson::{dawson, dawson_integral};
 pub(crate) use erf::{ERFCX, head_26};
 pub use erf::{erf, erfc};
 pub use gamma::ln_gamma;

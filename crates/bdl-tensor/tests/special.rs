@@ -50,6 +50,31 @@ fn erfc_is_accurate_far_into_the_tail() {
 }
 
 #[test]
+fn dawson_and_its_integral_are_accurate_on_every_branch() {
+    let table = [
+        (1e-10, 1e-10, 1e-20),
+        (0.1, 0.099335992397852867, 0.0099667553654174781),
+        (0.49, 0.41860967574960343, 0.22205363918002558),
+        (0.5, 0.4244363835020223, 0.23048433642351717),
+        (0.924, 0.54104421419986621, 0.65735475273644385),
+        (1.0, 0.53807950691276842, 0.7394416300990793),
+        (2.0, 0.30134038892379197, 1.5923744096903332),
+        (4.0, 0.12934800123600512, 2.3515989840614207),
+        (6.4, 0.079115935911133728, 2.8318328611878588),
+        (6.6, 0.076658970228914294, 2.8629826063811488),
+        (20.0, 0.025031367926403672, 3.976861109774555),
+        (1e5, 5.00000000025e-6, 12.49468047795594),
+    ];
+    assert_table("dawson", &table.map(|(x, d, _)| (x, d)), 1e-14, dawson);
+    assert_table("dawson", &table.map(|(x, d, _)| (-x, -d)), 1e-14, dawson);
+    assert_table("dawson_integral", &table.map(|(x, _, i)| (x, i)), 1e-14, dawson_integral);
+    assert_eq!((dawson(0.0), dawson_integral(0.0)), (0.0, 0.0));
+    assert_eq!((dawson(f64::INFINITY), dawson_integral(f64::INFINITY)), (0.0, f64::INFINITY));
+    assert!(dawson(f64::NAN).is_nan() && dawson_integral(f64::NAN).is_nan());
+    assert_eq!(dawson_integral(-1e200), dawson_integral(1e200));
+}
+
+#[test]
 fn norm_cdf_is_accurate_far_into_the_tail() {
     let table = [
         (-38.0, 2.88542835e-316),

@@ -31,6 +31,26 @@ impl Noise {
             normals.next += 1; // the second of the slot's last pair
         }
     }
+
+    /// A part of what [`normals`](Noise::normals) gives for one slot of `len` elements: those from `from` on.
+    ///
+    /// ```
+    /// use bdl_dist::{Noise, Purpose};
+    /// let noise = Noise::new(0, Purpose::Train);
+    /// let (mut whole, mut part) = ([0.0; 7], [0.0; 3]);
+    /// noise.normals(5, 2, 7, &mut whole);
+    /// noise.normals_within(5, 2, 7, 3, &mut part);
+    /// assert_eq!(whole[3..6], part);
+    /// ```
+    ///
+    /// # Panics
+    /// If the part reaches beyond the slot.
+    pub fn normals_within(&self, stream: u64, slot: u64, len: usize, from: usize, out: &mut [f32]) {
+        let fits = from <= len && out.len() <= len - from;
+        assert!(fits, "normals_within: {} elements from {from} on are not in a slot of {len}", out.len());
+        let start = u128::from(slot) * len.next_multiple_of(2) as u128 + from as u128;
+        Normals::at(self, stream, start).fill(out);
+    }
 }
 
 /// The normals of a stream, in order.

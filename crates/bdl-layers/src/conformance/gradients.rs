@@ -1,8 +1,10 @@
 //! Gradients against central differences of the layer's own outputs.
 
+use bdl_dist::{Noise, Purpose};
+
 use super::rig::{PLACE, Rig, Tape, numbers, same_bits};
 use super::{Failure, Judge};
-use crate::{KlAt, Pass, Role};
+use crate::{Estimator, KlAt, KlTerm, Pass, Role};
 
 /// Steps of the differences: the better of the two counts, so that one of them may straddle a kink.
 const STEPS: [f32; 2] = [1.0 / 128.0, 1.0 / 1024.0];
@@ -94,28 +96,46 @@ fn is_added(
 }
 
 pub(super) fn check_kl(judge: &Judge<'_>, rig: &Rig<'_>) -> Result<(), Failure> {
+    let source = Noise::new(5, Purpose::Train);
     for input_keep_prob in [1.0, 0.8] {
-        let kl_at = |params: &[f32]| judge.layer.kl(&KlAt { params, input_keep_prob });
-        let at = KlAt { params: &rig.params, input_keep_prob };
-        let kl = kl_at(&rig.params);
+        let at = KlAt { params: &rig.params, input_keep_prob, noise: None };
+        let kl = judge.layer.kl(&at);
         judge.that(kl.is_finite(), "kl is finite", || format!("got {kl}"))?;
-        let mut grads = vec![0.0; rig.params.len()];
-        let returned = judge.layer.kl_grad(&at, 1.0, &mut grads);
+        let returned = judge.layer.kl_grad(&at, 1.0, &mut vec![0.0; rig.params.len()]);
         let same = returned.to_bits() == kl.to_bits();
         judge.that(same, "kl_grad returns what kl returns", || format!("kl is {kl}, kl_grad {returned}"))?;
         let report = judge.layer.report(&at).kl;
         judge.that(report.to_bits() == kl.to_bits(), "report has the KL", || {
             format!("kl is {kl}, report {report}")
         })?;
-        let expected = differences(&rig.params, &grads, |params| Ok(kl_at(params)))?;
-        close(&grads, &expected, 1e-3 * kl.abs())
-            .map_err(|e| judge.fail("kl_grad adds the gradient of kl", e))?;
-        let mut added = vec![0.5; rig.params.len()];
-        judge.layer.kl_grad(&at, 0.25, &mut added);
-        is_added("kl_grad adds weight times the gradient", judge, &grads, &added, 0.25)?;
-        check_kl_terms(judge, rig, &at, kl, &grads)?;
+        let of_kl = |params: &[f32]| judge.layer.kl(&KlAt { params, ..at });
+        check_kl_grad(judge, rig, &at, &of_kl)?;
+        let noisy =
+            KlAt { noise: Pass::train(&source, 3, Estimator::Local).kl_noise(rig.params.len()), ..at };
+        let of_estimate = |params: &[f32]| {
+            judge.layer.kl_grad(&KlAt { params, ..noisy }, 0.0, &mut vec![0.0; params.len()])
+        };
+        check_kl_grad(judge, rig, &noisy, &of_estimate)?;
     }
     Ok(())
+}
+
+/// The gradient of the KL, or with noise in `at` of its estimate.
+fn check_kl_grad(
+    judge: &Judge<'_>,
+    rig: &Rig<'_>,
+    at: &KlAt<'_>,
+    kl: &dyn Fn(&[f32]) -> f64,
+) -> Result<(), Failure> {
+    let mut grads = vec![0.0; rig.params.len()];
+    let returned = judge.layer.kl_grad(at, 1.0, &mut grads);
+    let expected = differences(&rig.params, &grads, |params| Ok(kl(params)))?;
+    close(&grads, &expected, 1e-3 * returned.abs())
+        .map_err(|e| judge.fail("kl_grad adds the gradient of kl", e))?;
+    let mut added = vec![0.5; rig.params.len()];
+    judge.layer.kl_grad(at, 0.25, &mut added);
+    is_added("kl_grad adds weight times the gradient", judge, &grads, &added, 0.25)?;
+    check_kl_terms(judge, rig, at, returned, &grads)
 }
 
 /// The terms cover the parameters in order and give the KL and its gradient, to the bit.
@@ -135,7 +155,8 @@ fn check_kl_terms(
     }
     judge.that(end == rig.params.len(), "kl_terms cover all parameters", || format!("they end at {end}"))?;
     let mut of_terms = vec![0.0; grads.len()];
-    let sum: f64 = terms.iter().map(|term| term.kl_grad(&rig.params, 1.0, &mut of_terms)).sum();
+    let of_term = |term: &KlTerm| term.estimate_grad(&rig.params, at.noise, 1.0, &mut of_terms);
+    let sum: f64 = terms.iter().map(of_term).sum();
     judge.that(sum == kl, "kl_terms sum to kl", || format!("kl is {kl}, the sum {sum}"))?;
     same_bits(grads, &of_terms).map_err(|e| judge.fail("kl_terms have the gradient of kl", e))
 }

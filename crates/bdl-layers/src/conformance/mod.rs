@@ -219,7 +219,7 @@ fn check_round_trip(judge: &Judge<'_>, rig: &Rig<'_>, registry: &Registry) -> Re
     judge.that(expected == got, clause, || format!("expected {expected:?}, got {got:?}"))?;
     let bytes = judge.no_error(twin.config())?;
     judge.that(bytes == config, clause, || format!("config was {config:?} and is {bytes:?}"))?;
-    let at = KlAt { params: &rig.params, input_keep_prob: 0.8 };
+    let at = KlAt { params: &rig.params, input_keep_prob: 0.8, noise: None };
     let (kl, twin_kl) = (judge.layer.kl(&at), twin.kl(&at));
     judge.that(kl.to_bits() == twin_kl.to_bits(), clause, || format!("KL was {kl} and is {twin_kl}"))?;
     let noise = Noise::new(1, Purpose::Train);

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{Extent, Family};
 use crate::dense::check_finite;
 use crate::variational::kind_of;
-use crate::{DenseMap, Error, KlAt, KlForm, KlTerm, LayerReport, LinearMap, Variational};
+use crate::{DenseMap, Error, KlAt, KlForm, KlTerm, LayerReport, LinearMap, Registry, Variational};
 
 /// The posterior of sparse variational dropout, `q(w) = N(mu, e^{ln_sigma2})` under the log-uniform prior `p(ln|w|) = const`, which
 /// drives the weights that the data do not need to `alpha = sigma²/mu² → ∞`. Biases are plain parameters.
@@ -105,7 +105,7 @@ impl Family for SparseVd {
         SparseVdV1 { init_ln_sigma2: self.init_ln_sigma2 }
     }
 
-    fn from_config(layer: &str, config: SparseVdV1) -> Result<Self, Error> {
+    fn from_config(layer: &str, config: SparseVdV1, _: &Registry) -> Result<Self, Error> {
         Self::new().with_init_ln_sigma2(layer, config.init_ln_sigma2)
     }
 

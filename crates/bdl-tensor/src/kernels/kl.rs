@@ -168,6 +168,22 @@ dispatched! {
         half_sum(lanes)
     }
 
+    /// `Σ ln softplus(rho[i])`, finite where softplus underflows.
+    #[must_use]
+    pub fn sum_ln_softplus(rho: &[f32]) -> f64 {
+        let mut lanes = [0.0; LANES];
+        let (rho, rest) = rho.as_chunks::<LANES>();
+        for rho in rho {
+            for i in 0..LANES {
+                lanes[i] += ln_softplus_and_slope(f64::from(rho[i])).0;
+            }
+        }
+        for (lane, &rho) in lanes.iter_mut().zip(rest) {
+            *lane += ln_softplus_and_slope(f64::from(rho)).0;
+        }
+        lanes.iter().sum()
+    }
+
     /// [`kl_normal`], to the same bits, and its gradient: adds `weight·∂KL/∂mu` to `d_mu` and
     /// `weight·∂KL/∂rho` to `d_rho`.
     ///
@@ -312,6 +328,20 @@ mod tests {
         let kl = kl_normal_grad(0.0, 1.0, 1.0, &[0.0; 4], &rho, &mut d_mu, &mut d_rho);
         within("kl", 0.0, kl, 1e4 + 104.0 + 90.0 - 1.5 + 5e7 - 0.5 - 1e4_f64.ln(), 1e-14);
         assert_eq!(d_rho, [-1.0, -1.0, -1.0, 1e4]);
+    }
+
+    #[test]
+    fn the_sum_of_ln_softplus_is_that_of_the_scalars_at_every_level() {
+        for n in [0, 1, 15, 16, 17, 500] {
+            let rho = weights(n).1;
+            let expected: f64 = rho.iter().map(|&rho| special::ln_softplus(rho.into())).sum();
+            assert_levels_agree("sum_ln_softplus", || {
+                let sum = sum_ln_softplus(&rho);
+                assert!((sum - expected).abs() <= 1e-13 * (1.0 + 8.0 * n as f64));
+                sum.to_bits()
+            });
+        }
+        assert_eq!(sum_ln_softplus(&[-1e4]), -1e4);
     }
 
     #[test]

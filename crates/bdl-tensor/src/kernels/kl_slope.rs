@@ -33,7 +33,7 @@ const EXP: [f64; 11] = [
     2.091_468_516_141_806_7e-9,
 ];
 /// `atanh(√x)/√x` for x in `[0, 1/9]`, to 3e-18.
-const ATANH: [f64; 11] = [
+pub(super) const ATANH: [f64; 11] = [
     1.0,
     0.333_333_333_333_330_76,
     0.200_000_000_000_928_74,
@@ -57,7 +57,7 @@ fn poly8(x: f64, c: [f64; 8]) -> f64 {
 
 /// `c[0] + c[1]·x + … + c[10]·x¹⁰` likewise.
 #[inline(always)]
-fn poly11(x: f64, c: [f64; 11]) -> f64 {
+pub(super) fn poly11(x: f64, c: [f64; 11]) -> f64 {
     let [c0, c1, c2, c3, c4, c5, c6, c7, c8, c9, c10] = c;
     let (x2, x4) = (x * x, (x * x) * (x * x));
     poly8(x, [c0, c1, c2, c3, c4, c5, c6, c7]) + ((c8 + c9 * x) + c10 * x2) * (x4 * x4)
@@ -65,7 +65,7 @@ fn poly11(x: f64, c: [f64; 11]) -> f64 {
 
 /// `e^t` for t ≤ 0; NaN stays.
 #[inline(always)]
-fn exp(t: f64) -> f64 {
+pub(super) fn exp(t: f64) -> f64 {
     let t = if t < LEAST { LEAST } else { t };
     let shifted = t * std::f64::consts::LOG2_E + ROUND;
     let k = shifted - ROUND;
