@@ -17,7 +17,7 @@ use super::norm_cdf;
 /// ```
 #[must_use]
 pub fn student_t_ln_pdf(dof: f64, t: f64) -> f64 {
-    if !(dof > 0.0) {
+    if dof.is_nan() || dof <= 0.0 {
         return f64::NAN;
     }
     ln_gamma_half_step(0.5 * dof) - 0.5 * (PI * dof).ln() - 0.5 * (dof + 1.0) * (t * t / dof).ln_1p()
@@ -43,7 +43,7 @@ pub fn student_t_ln_pdf(dof: f64, t: f64) -> f64 {
 /// Significant digit computation of the incomplete beta function ratios, section 2 (the fraction).
 #[must_use]
 pub fn student_t_cdf(dof: f64, t: f64) -> f64 {
-    if !(dof > 0.0) || t.is_nan() {
+    if dof.is_nan() || dof <= 0.0 || t.is_nan() {
         return f64::NAN;
     }
     if dof >= NORMAL_FROM {
