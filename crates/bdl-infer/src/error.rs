@@ -42,6 +42,14 @@ pub enum Error {
         /// Number of classes.
         classes: usize,
     },
+    /// A target of a likelihood of counts that is none.
+    #[error("row {row}: count must be a whole number from 0 to 16777216, got {value}")]
+    Count {
+        /// Row of the batch, from 0.
+        row: usize,
+        /// The target there was.
+        value: f32,
+    },
     /// Training met a NaN or an infinity.
     #[error("training stopped at step {step} (epoch {epoch}): the {what} at {place} is {value}")]
     NonFinite {

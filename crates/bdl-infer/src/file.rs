@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bdl_layers::{Container, Estimator, Registry, Section, codec, push_network, read_network};
 use serde::{Deserialize, Serialize};
 
-use crate::{Bnn, Categorical, Error, Gaussian, Heteroscedastic, Likelihood};
+use crate::{Bernoulli, Bnn, Categorical, Error, Gaussian, Heteroscedastic, Likelihood, Poisson, StudentT};
 
 /// Tag of the section that holds the likelihood.
 pub const LIKELIHOOD: [u8; 4] = *b"LIKE";
@@ -32,10 +32,13 @@ pub struct Kinds {
 impl Default for Kinds {
     /// The kinds of our crates.
     fn default() -> Self {
-        let ours: [(&str, LikelihoodBuilder); 3] = [
+        let ours: [(&str, LikelihoodBuilder); 6] = [
             (Gaussian::KIND, |bytes| Ok(Box::new(Gaussian::from_config(bytes)?))),
             (Heteroscedastic::KIND, |bytes| Ok(Box::new(Heteroscedastic::from_config(bytes)?))),
             (Categorical::KIND, |bytes| Ok(Box::new(Categorical::from_config(bytes)?))),
+            (Bernoulli::KIND, |bytes| Ok(Box::new(Bernoulli::from_config(bytes)?))),
+            (Poisson::KIND, |bytes| Ok(Box::new(Poisson::from_config(bytes)?))),
+            (StudentT::KIND, |bytes| Ok(Box::new(StudentT::from_config(bytes)?))),
         ];
         let likelihoods = ours.into_iter().map(|(kind, build)| (kind.to_owned(), build)).collect();
         Self { layers: Registry::default(), likelihoods }

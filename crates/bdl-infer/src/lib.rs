@@ -23,8 +23,8 @@ pub use file::{
 };
 pub use fit::{Data, FitConfig, FitSummary, Progress, fit, mean_nll};
 pub use likelihood::{
-    Categorical, ClassLikelihood, Gaussian, Heteroscedastic, Likelihood, NoiseSd, PassOutputs, Predicts,
-    RealLikelihood, Target, Targets,
+    Bernoulli, Categorical, ClassLikelihood, Dof, Gaussian, Heteroscedastic, Likelihood, NoiseSd,
+    PassOutputs, Poisson, Predicts, RealLikelihood, StudentT, Target, Targets,
 };
 pub use objective::{Elbo, ElboTerms};
 pub use optimizer::{Optimizer, OptimizerState};

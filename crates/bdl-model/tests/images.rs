@@ -336,14 +336,14 @@ fn the_size_of_the_images_is_checked_against_features_and_network() {
     let load = |bytes: &dyn Fn(&Section) -> Vec<u8>| {
         let mut other = Container::default();
         for section in Container::from_bytes(&model.to_bytes().unwrap()).unwrap().sections() {
-            other.push(Section { bytes: bytes(section), ..section.clone() });
+            other.push(Section { bytes: bytes(section).into(), ..section.clone() });
         }
         message(Model::from_bytes(&other.to_bytes().unwrap()))
     };
     let sides = |sides: [u8; 3]| {
         load(&|section| match &section.tag {
             b"IMAG" => sides.iter().flat_map(|&side| [side, 0, 0, 0]).collect(),
-            _ => section.bytes.clone(),
+            _ => section.bytes.to_vec(),
         })
     };
     assert_eq!(sides([4, 4, 1]), "schema: its features make 16 inputs, but the network takes 12");
@@ -353,7 +353,7 @@ fn the_size_of_the_images_is_checked_against_features_and_network() {
     let table = Container::from_bytes(&table.to_bytes().unwrap()).unwrap();
     let of_table = table.sections().iter().find(|section| &section.tag == b"SCHM").unwrap();
     let both = load(&|section| {
-        if section.tag == of_table.tag { of_table.bytes.clone() } else { section.bytes.clone() }
+        if section.tag == of_table.tag { of_table.bytes.to_vec() } else { section.bytes.to_vec() }
     });
     assert_eq!(both, "schema: column \"image\" must be one image of 1 to 16777216 pixels");
 }

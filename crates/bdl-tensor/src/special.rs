@@ -8,13 +8,17 @@
 mod dawson;
 mod erf;
 mod gamma;
+mod incomplete_gamma;
 mod normal;
+mod student_t;
 
 pub use dawson::{dawson, dawson_integral};
 pub(crate) use erf::{ERFCX, head_26};
 pub use erf::{erf, erfc};
-pub use gamma::ln_gamma;
+pub use gamma::{digamma, ln_gamma};
+pub use incomplete_gamma::{gamma_p, gamma_q};
 pub use normal::{ln_norm_cdf, ln_norm_pdf, norm_cdf, norm_pdf, norm_quantile};
+pub use student_t::{student_t_cdf, student_t_ln_pdf};
 
 /// `ln Σ e^{x_i}`, shifted by the largest so that nothing overflows.
 ///

@@ -4,7 +4,7 @@ use bdl_layers::codec;
 use bdl_tensor::{Mat, MatMut, kernels};
 use serde::{Deserialize, Serialize};
 
-use super::{ClassLikelihood, Likelihood, Predicts, Targets, check_batch, check_d_out};
+use super::{ClassLikelihood, Likelihood, Predicts, Targets, check_batch, check_classes, check_d_out};
 use crate::Error;
 use crate::error::check_len;
 
@@ -62,10 +62,8 @@ impl Categorical {
         let y = y.classes(Self::KIND)?;
         check_batch(out, y.len(), self.classes)?;
         check_len("categorical: own parameters", 0, params.len())?;
-        match y.iter().position(|&class| class as usize >= self.classes) {
-            Some(row) => Err(Error::Class { row, class: y[row], classes: self.classes }),
-            None => Ok(y),
-        }
+        check_classes(y, self.classes)?;
+        Ok(y)
     }
 }
 

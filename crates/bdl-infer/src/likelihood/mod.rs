@@ -4,10 +4,13 @@
 //! training asks of it; [`RealLikelihood`] or [`ClassLikelihood`] answers for one output, which is all that
 //! [`Predictive`](crate::Predictive) asks. Both are object-safe and can be implemented outside this crate.
 
+mod bernoulli;
 mod categorical;
 mod gaussian;
 mod heteroscedastic;
+mod poisson;
 mod scale;
+mod student_t;
 #[cfg(test)]
 mod tests;
 
@@ -18,9 +21,12 @@ use bdl_dist::NoiseRng;
 use bdl_layers::Block;
 use bdl_tensor::{Mat, MatMut};
 
+pub use bernoulli::Bernoulli;
 pub use categorical::Categorical;
 pub use gaussian::{Gaussian, NoiseSd};
 pub use heteroscedastic::Heteroscedastic;
+pub use poisson::Poisson;
+pub use student_t::{Dof, StudentT};
 
 use crate::Error;
 use crate::error::check_len;
@@ -212,11 +218,16 @@ pub trait RealLikelihood: Debug + Send + Sync {
     /// Mean and standard deviation of the target.
     fn mean_sd(&self, params: &[f32], out_row: &[f32]) -> (f64, f64);
 
-    /// `ln p(y | out)` in nats.
+    /// `ln p(y | out)` in nats; of a [discrete](Self::is_discrete) target `ln P(y | out)`.
     fn ln_density(&self, params: &[f32], out_row: &[f32], y: f64) -> f64;
 
     /// `P(Y ≤ y | out)`.
     fn cdf(&self, params: &[f32], out_row: &[f32], y: f64) -> f64;
+
+    /// `P(Y > y | out)`; to be overridden where the upper tail can be told better than as `1 − cdf`.
+    fn survival(&self, params: &[f32], out_row: &[f32], y: f64) -> f64 {
+        1.0 - self.cdf(params, out_row, y)
+    }
 
     /// One draw of the target.
     fn draw(&self, params: &[f32], out_row: &[f32], rng: &mut NoiseRng) -> f64;
@@ -224,6 +235,12 @@ pub trait RealLikelihood: Debug + Send + Sync {
     /// Whether the target is Gaussian given the output, so that its mean and deviation say all and
     /// [`Predictive`](crate::Predictive) may use closed forms.
     fn is_gaussian(&self) -> bool {
+        false
+    }
+
+    /// Whether the target takes whole numbers only. Quantiles are then whole numbers, and units have to be
+    /// the default ones: a count has no other.
+    fn is_discrete(&self) -> bool {
         false
     }
 
@@ -254,6 +271,14 @@ pub trait ClassLikelihood: Debug + Send + Sync {
 fn check_batch(out: Mat<'_>, y: usize, outputs: usize) -> Result<(), Error> {
     check_len("likelihood: columns of the network's output", outputs, out.cols())?;
     check_len("likelihood: targets, one per row of the output", out.rows(), y)
+}
+
+/// Checks that each class is one of `classes`.
+fn check_classes(y: &[u32], classes: usize) -> Result<(), Error> {
+    match y.iter().position(|&class| class as usize >= classes) {
+        Some(row) => Err(Error::Class { row, class: y[row], classes }),
+        None => Ok(()),
+    }
 }
 
 /// Checks that the gradient has the shape of the output.

@@ -6,9 +6,12 @@ mod real;
 mod real_mcse;
 #[cfg(test)]
 mod tests;
+mod whole;
 
 pub use class::ClassMixture;
+pub(crate) use quantile::Tail;
 pub use real::RealMixture;
+pub(crate) use whole::whole_quantile;
 
 use crate::error::{check_arg, check_len, check_size};
 use crate::likelihood::{Likelihood, PassOutputs, Predicts, kind_error};

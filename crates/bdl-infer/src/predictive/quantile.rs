@@ -7,7 +7,7 @@ use bdl_tensor::special::norm_quantile;
 
 /// Which side of a point a mass lies on. The small side is solved for, so that it keeps its relative accuracy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Tail {
+pub(crate) enum Tail {
     Lower,
     Upper,
 }
@@ -18,8 +18,9 @@ impl Tail {
         if self == Self::Lower { 1.0 } else { -1.0 }
     }
 
-    pub(super) fn of_cdf(self, cdf: f64) -> f64 {
-        if self == Self::Lower { cdf } else { 1.0 - cdf }
+    /// The smaller of the masses on both sides of a quantile at `prob`, and where it lies.
+    pub(super) fn of_prob(prob: f64) -> (Self, f64) {
+        if prob <= 0.5 { (Self::Lower, prob) } else { (Self::Upper, 1.0 - prob) }
     }
 }
 
@@ -48,7 +49,7 @@ pub(super) fn solve(mixture: &impl Mixture, prob: f64, mean: f64, sd: f64) -> f6
     if !(mean + sd).is_finite() {
         return f64::NAN;
     }
-    let (tail, mass) = if prob <= 0.5 { (Tail::Lower, prob) } else { (Tail::Upper, 1.0 - prob) };
+    let (tail, mass) = Tail::of_prob(prob);
     let score = norm_quantile(mass);
     let bracket = match mixture.normals() {
         Some(normals) => normal_bracket(normals, tail.sign() * score),

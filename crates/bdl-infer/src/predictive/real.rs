@@ -7,6 +7,7 @@ use bdl_tensor::kernels::{Normals, normals_density, normals_mass};
 use bdl_tensor::special::norm_cdf;
 
 use super::quantile::{Mixture, Tail, solve};
+use super::whole::{step_integral, whole_quantile};
 use super::{MixtureScratch, Predictive, Units, logsumexp, mcse};
 use crate::error::check_arg;
 use crate::{Error, RealLikelihood};
@@ -98,11 +99,28 @@ impl<'a> RealMixture<'a> {
         Some(self.units().scale * of_means)
     }
 
-    /// `P(Y ≤ y)`, the mean of the passes' distribution functions; at the observed target this is the probability integral
-    /// transform.
+    /// `P(Y ≤ y)`, the mean of the passes' distribution functions.
     #[must_use]
     pub fn cdf(&self, y: f64) -> f64 {
         self.tail_mass(self.units().invert(y), Tail::Lower)
+    }
+
+    /// The probability integral transform of the observed target `y`: uniform on [0, 1] if the predictions are calibrated and
+    /// `u` is uniform on [0, 1].
+    ///
+    /// ```text
+    /// pit = P(Y ≤ y);      of a discrete target P(Y < y) + u·P(Y = y)
+    /// ```
+    /// # References
+    /// Czado, Gneiting & Held 2009, Predictive model assessment for count data, section 2; `docs/math.md#calibration-error`.
+    #[must_use]
+    pub fn pit(&self, y: f64, u: f64) -> f64 {
+        let at_most = self.cdf(y);
+        if !self.likelihood.is_discrete() {
+            return at_most;
+        }
+        let below = self.cdf(y.ceil() - 1.0);
+        below + u * (at_most - below)
     }
 
     /// `ln p(y)` in nats, per unit of the target.
@@ -110,7 +128,7 @@ impl<'a> RealMixture<'a> {
     /// ```text
     /// ln p(y) = logsumexp_s(ln p_s((y − shift)/scale)) − ln S − ln scale
     /// ```
-    /// `docs/math.md#mixture-nll`.
+    /// Of a discrete target the log probability, −∞ at what is no whole number. `docs/math.md#mixture-nll`.
     #[must_use]
     pub fn ln_density(&self, y: f64) -> f64 {
         let y = self.units().invert(y);
@@ -121,17 +139,34 @@ impl<'a> RealMixture<'a> {
     /// The value below which the target lies with probability `prob`: the inverse of [`cdf`](Self::cdf).
     ///
     /// Newton's method on the normal score of the distribution function within a bracket, so that it ends for any mixture.
-    /// The result is accurate to about 1e-12 of the mixture's width; infinite at 0 and 1.
+    /// The result is accurate to about 1e-12 of the mixture's width; infinite at 0 and 1. Of a discrete target it is the smallest
+    /// whole number at or below which the target lies with at least that probability.
     ///
     /// # Errors
     /// [`Error::Argument`] unless `prob` is in `[0, 1]`.
     pub fn quantile(&self, prob: f64) -> Result<f64, Error> {
         check_arg("quantile: prob", "in [0, 1]", prob, (0.0..=1.0).contains(&prob))?;
-        let sd = (self.aleatoric + self.epistemic).sqrt();
-        Ok(self.units().apply(solve(self, prob, self.mean, sd)))
+        Ok(self.units().apply(self.own_quantile(prob)))
+    }
+
+    /// [`quantile`](Self::quantile) in the units of the likelihood.
+    pub(super) fn own_quantile(&self, prob: f64) -> f64 {
+        let sd = self.sd();
+        if self.likelihood.is_discrete() && prob > 0.0 && prob < 1.0 {
+            return whole_quantile(prob, self.mean, sd, |y, tail| self.tail_mass(y, tail));
+        }
+        solve(self, prob, self.mean, sd)
+    }
+
+    /// The standard deviation in the units of the likelihood.
+    fn sd(&self) -> f64 {
+        (self.aleatoric + self.epistemic).sqrt()
     }
 
     /// The central interval `[quantile((1 − level)/2), quantile((1 + level)/2)]`.
+    ///
+    /// Of a discrete target it holds its ends and *at least* the probability `level`: a whole number more or less is the least by
+    /// which it could differ.
     ///
     /// # Errors
     /// [`Error::Argument`] unless `level` is in `(0, 1)`.
@@ -147,7 +182,8 @@ impl<'a> RealMixture<'a> {
     /// crps = ∫ (F(t) − 1{t ≥ y})² dt
     /// ```
     /// In closed form for mixtures of Gaussians, at a cost of S² and with an allocation of O(S); otherwise by quadrature
-    /// between the quantiles 1e-7 and 1 − 1e-7. NaN if `y` or an output is not finite.
+    /// between the quantiles 1e-7 and 1 − 1e-7, which for a discrete target is the sum over its steps. NaN if `y` or an output is
+    /// not finite. `docs/math.md#crps`.
     ///
     /// # References
     /// Grimit, Gneiting, Berrocal & Johnson 2006, eq. 5.
@@ -166,10 +202,23 @@ impl<'a> RealMixture<'a> {
     }
 
     pub(super) fn crps_by_quadrature(&self, y: f64) -> f64 {
-        let sd = (self.aleatoric + self.epistemic).sqrt();
-        let ends = [1e-7, 1.0 - 1e-7].map(|p| solve(self, p, self.mean, sd));
-        let below = quadrature(ends[0].min(y), y, |t| self.tail_mass(t, Tail::Lower).powi(2));
-        below + quadrature(y, ends[1].max(y), |t| self.tail_mass(t, Tail::Upper).powi(2))
+        let [low, high] = self.practical_range();
+        let below = self.integral(low.min(y), y, |t| self.tail_mass(t, Tail::Lower).powi(2));
+        below + self.integral(y, high.max(y), |t| self.tail_mass(t, Tail::Upper).powi(2))
+    }
+
+    /// What holds practically all of the target.
+    pub(super) fn practical_range(&self) -> [f64; 2] {
+        [1e-7, 1.0 - 1e-7].map(|prob| self.own_quantile(prob))
+    }
+
+    /// `∫ f` over `[a, b]` of a function of masses.
+    pub(super) fn integral(&self, a: f64, b: f64, f: impl FnMut(f64) -> f64) -> f64 {
+        if self.likelihood.is_discrete() {
+            step_integral(a, b, f)
+        } else {
+            quadrature([a, b], self.mean, self.sd(), f)
+        }
     }
 
     /// Independent draws of the target given the passes: draw i is from pass `i % S`.
@@ -205,7 +254,10 @@ impl<'a> RealMixture<'a> {
             return norm_cdf(tail.sign() * (y - self.means[s]) / self.sds[s]);
         }
         let (params, out_row) = self.predictive.pass(s, self.row);
-        tail.of_cdf(self.likelihood.cdf(params, out_row, y))
+        match tail {
+            Tail::Lower => self.likelihood.cdf(params, out_row, y),
+            Tail::Upper => self.likelihood.survival(params, out_row, y),
+        }
     }
 }
 
@@ -244,17 +296,22 @@ fn fill_ln(x: &[f64], ln: &mut [f64]) {
     }
 }
 
-/// `∫ f` over `[a, b]`: Gauss–Legendre with 4 nodes on each of 64 equal panels.
-pub(super) fn quadrature(a: f64, b: f64, mut f: impl FnMut(f64) -> f64) -> f64 {
+/// `∫ f` over `[a, b]`: Gauss–Legendre with 4 nodes on each of 64 panels, which are equal in `asinh((t − middle)/width)`: narrow
+/// about the middle and as wide as heavy tails are long.
+pub(super) fn quadrature([a, b]: [f64; 2], middle: f64, width: f64, mut f: impl FnMut(f64) -> f64) -> f64 {
     const PANELS: u32 = 64;
     const NODES: [(f64, f64); 2] = [
         (0.339_981_043_584_856_26, 0.652_145_154_862_546_1),
         (0.861_136_311_594_052_6, 0.347_854_845_137_453_85),
     ];
-    let half = 0.5 * (b - a) / f64::from(PANELS);
+    // A point, or one that claims to be: any width does.
+    let width = if width > 0.0 { width } else { 1.0 };
+    let [from, to] = [a, b].map(|t| ((t - middle) / width).asinh());
+    let half = 0.5 * (to - from) / f64::from(PANELS);
+    let mut at = |v: f64| f(middle + width * v.sinh()) * width * v.cosh();
     let panel = |i: u32| {
-        let middle = a + (2.0 * f64::from(i) + 1.0) * half;
-        NODES.iter().map(|(x, w)| w * (f(middle - half * x) + f(middle + half * x))).sum::<f64>()
+        let centre = from + (2.0 * f64::from(i) + 1.0) * half;
+        NODES.iter().map(|(x, w)| w * (at(centre - half * x) + at(centre + half * x))).sum::<f64>()
     };
     half * (0..PANELS).map(panel).sum::<f64>()
 }

@@ -4,8 +4,7 @@ use std::f64::consts::FRAC_1_SQRT_2;
 
 use bdl_tensor::special::{erf, norm_pdf};
 
-use super::quantile::{Mixture, Tail, solve};
-use super::real::quadrature;
+use super::quantile::{Mixture, Tail};
 use super::{RealMixture, ln_mean_mcse, mcse};
 
 /// As [`mean_mcse`](RealMixture::mean_mcse), each is the standard error of a mean over the passes, of an ensemble that of the
@@ -70,8 +69,8 @@ impl RealMixture<'_> {
         ln_mean_mcse(terms, samples, self.predictive.members())
     }
 
-    /// Monte Carlo standard error of [`quantile`](Self::quantile); `None` if S = 1, if `prob` is not in `(0, 1)` or if the
-    /// density at the quantile is 0.
+    /// Monte Carlo standard error of [`quantile`](Self::quantile); `None` if S = 1, if `prob` is not in `(0, 1)`, if the
+    /// density at the quantile is 0 or if the target is discrete, whose quantiles move by jumps.
     ///
     /// ```text
     /// cdf_mcse(q)/p(q),   q = quantile(prob)
@@ -80,11 +79,11 @@ impl RealMixture<'_> {
     /// where the density is next to nothing.
     #[must_use]
     pub fn quantile_mcse(&self, prob: f64) -> Option<f64> {
-        if !(prob > 0.0 && prob < 1.0) {
+        if !(prob > 0.0 && prob < 1.0) || self.likelihood.is_discrete() {
             return None;
         }
-        let at = solve(self, prob, self.mean, (self.aleatoric + self.epistemic).sqrt());
-        let (tail, mass) = if prob <= 0.5 { (Tail::Lower, prob) } else { (Tail::Upper, 1.0 - prob) };
+        let at = self.own_quantile(prob);
+        let (tail, mass) = Tail::of_prob(prob);
         // Relative to the mass, so that the squares do not underflow far out.
         let relative = self.mcse_over_passes(|s| self.component_mass(s, at, tail) / mass)?;
         let density = self.density(at) / mass;
@@ -119,12 +118,11 @@ impl RealMixture<'_> {
 
     /// The same influence, up to a constant: `2·∫ F·F_s` below y and `2·∫ (1 − F)·(1 − F_s)` above.
     pub(super) fn crps_mcse_by_quadrature(&self, y: f64) -> Option<f64> {
-        let sd = (self.aleatoric + self.epistemic).sqrt();
-        let ends = [1e-7, 1.0 - 1e-7].map(|p| solve(self, p, self.mean, sd));
-        let parts = [(Tail::Lower, ends[0].min(y), y), (Tail::Upper, y, ends[1].max(y))];
+        let [low, high] = self.practical_range();
+        let parts = [(Tail::Lower, low.min(y), y), (Tail::Upper, y, high.max(y))];
         let masses = parts.map(|(tail, a, b)| {
             let mut masses = Vec::new();
-            quadrature(a, b, |t| {
+            self.integral(a, b, |t| {
                 masses.push(self.tail_mass(t, tail));
                 0.0
             });
@@ -133,7 +131,7 @@ impl RealMixture<'_> {
         self.mcse_over_passes(|s| {
             let part = |((tail, a, b), masses): (_, &Vec<f64>)| {
                 let mut masses = masses.iter();
-                quadrature(a, b, |t| masses.next().map_or(0.0, |m| m * self.component_mass(s, t, tail)))
+                self.integral(a, b, |t| masses.next().map_or(0.0, |m| m * self.component_mass(s, t, tail)))
             };
             2.0 * parts.into_iter().zip(&masses).map(part).sum::<f64>()
         })

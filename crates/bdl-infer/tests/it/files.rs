@@ -2,8 +2,8 @@
 
 use bdl_dist::{Noise, Purpose};
 use bdl_infer::{
-    Bnn, Categorical, Elbo, Gaussian, Heteroscedastic, Kinds, Likelihood, NoiseSd, Targets, TrainingRecord,
-    push_bnn, push_record, read_bnn, read_record,
+    Bernoulli, Bnn, Categorical, Dof, Elbo, Gaussian, Heteroscedastic, Kinds, Likelihood, NoiseSd, Poisson,
+    StudentT, Targets, TrainingRecord, push_bnn, push_record, read_bnn, read_record,
 };
 use bdl_layers::{Activation, Container, Estimator, Pass, Workspace};
 
@@ -22,9 +22,12 @@ fn through_bytes(
 
 /// The bits of the ELBO and of its gradient at a fixed noise.
 fn elbo(bnn: &Bnn, params: &[f32]) -> (u64, Vec<u32>) {
-    let ((x, y), noise) = (rows(1, 6, 3), Noise::new(1, Purpose::Train));
+    let ((x, mut y), noise) = (rows(1, 6, 3), Noise::new(1, Purpose::Train));
     let class: Vec<u32> = y.iter().map(|&y| u32::from(y > 0.0)).collect();
     let is_class = matches!(bnn.likelihood().predicts(), bdl_infer::Predicts::Class(_));
+    if bnn.likelihood().kind() == Poisson::KIND {
+        y.iter_mut().for_each(|y| *y = (3.0 * y.abs()).floor());
+    }
     let y = if is_class { Targets::Class(&class) } else { Targets::Real(&y) };
     let (pass, mut grads) = (Pass::train(&noise, 2, Estimator::Local), vec![0.0; params.len()]);
     let (objective, mut ws) = (Elbo::new(60).unwrap(), Workspace::new());
@@ -34,12 +37,16 @@ fn elbo(bnn: &Bnn, params: &[f32]) -> (u64, Vec<u32>) {
 
 #[test]
 fn a_loaded_network_has_the_same_elbo_to_the_bit() {
-    let likelihoods: [fn() -> Box<dyn Likelihood>; 5] = [
+    let likelihoods: [fn() -> Box<dyn Likelihood>; 9] = [
         || Box::new(Gaussian::new(NoiseSd::Fixed(0.3)).unwrap()),
         || Box::new(Gaussian::new(NoiseSd::Learned { init: 0.3 }).unwrap()),
         || Box::new(Heteroscedastic::new()),
         || Box::new(Heteroscedastic::with_floor(0.1).unwrap()),
         || Box::new(Categorical::new(2).unwrap()),
+        || Box::new(Bernoulli),
+        || Box::new(Poisson::new(2.5).unwrap()),
+        || Box::new(StudentT::new(0.3, Dof::Fixed(4.0)).unwrap()),
+        || Box::new(StudentT::new(0.3, Dof::Learned { init: 4.0 }).unwrap()),
     ];
     for method in [Method::Dense, Method::Dropout, Method::Variational] {
         for likelihood in likelihoods {
@@ -90,7 +97,8 @@ fn kinds_of_the_users_own_load_once_they_are_registered() {
     kinds.layers.register("times", build).unwrap();
     assert_eq!(
         refused(&kinds),
-        "likelihood kind \"square\" is unknown here (known: categorical, gaussian, heteroscedastic); \
+        "likelihood kind \"square\" is unknown here (known: bernoulli, categorical, gaussian, \
+         heteroscedastic, poisson, student-t); \
          register it before loading"
     );
     kinds.register_likelihood("square", |_| Ok(Box::new(Square::default()))).unwrap();

@@ -1,7 +1,10 @@
 //! The gradient of the whole objective, against central differences of a naive `f64` oracle with the same noise.
 
 use bdl_dist::{Noise, Purpose};
-use bdl_infer::{Bnn, Categorical, Elbo, Gaussian, Heteroscedastic, Likelihood, NoiseSd, Targets};
+use bdl_infer::{
+    Bernoulli, Bnn, Categorical, Dof, Elbo, Gaussian, Heteroscedastic, Likelihood, NoiseSd, Poisson,
+    Predicts, StudentT, Targets,
+};
 use bdl_layers::{Activation, Draw, Estimator, Pass, Workspace};
 use bdl_testkit::finite::{assert_gradient_close, central_gradient};
 use bdl_testkit::oracle::{
@@ -43,6 +46,18 @@ fn likelihoods() -> Vec<(&'static str, Box<dyn Likelihood>, Nll)> {
             "categorical",
             Box::new(Categorical::new(3).unwrap()),
             oracle(OracleLikelihood::Categorical { classes: 3 }),
+        ),
+        ("bernoulli", Box::new(Bernoulli), oracle(OracleLikelihood::Bernoulli)),
+        ("poisson", Box::new(Poisson::new(1.5).unwrap()), oracle(OracleLikelihood::Poisson { base: 1.5 })),
+        (
+            "student-t",
+            Box::new(StudentT::new(0.5, Dof::Learned { init: 5.0 }).unwrap()),
+            oracle(OracleLikelihood::StudentT { dof: None }),
+        ),
+        (
+            "student-t of 3",
+            Box::new(StudentT::new(0.5, Dof::Fixed(3.0)).unwrap()),
+            oracle(OracleLikelihood::StudentT { dof: Some(3.0) }),
         ),
     ]
 }
@@ -136,8 +151,9 @@ fn params_of(bnn: &Bnn, source: &mut SplitMix64) -> Vec<f64> {
 }
 
 fn targets(likelihood: &dyn Likelihood) -> (Vec<f64>, bool) {
-    match likelihood.outputs() {
-        3 => (vec![2.0, 0.0, 1.0, 1.0, 0.0], true),
+    match (likelihood.predicts(), likelihood.kind()) {
+        (Predicts::Class(of), _) => (vec![of.classes() as f64 - 1.0, 0.0, 1.0, 1.0, 0.0], true),
+        (_, Poisson::KIND) => (vec![0.0, 3.0, 1.0, 7.0, 2.0], false),
         _ => (rounded(&[0.3, -1.1, 0.8, 2.0, -0.4]), false),
     }
 }
@@ -161,7 +177,7 @@ fn the_gradient_of_the_objective_is_that_of_the_f64_oracle_for_every_combination
             }
         }
     }
-    assert_eq!(checked, 5 * 6 * 5);
+    assert_eq!(checked, 5 * 6 * 9);
 }
 
 fn check(

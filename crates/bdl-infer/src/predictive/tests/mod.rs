@@ -1,7 +1,9 @@
 //! Tests of the predictive distribution.
 
 mod classes;
+mod counts;
 mod errors;
+mod heavy_tails;
 mod numbers;
 mod solver;
 
@@ -9,7 +11,7 @@ use bdl_dist::{Noise, NoiseRng, Purpose};
 use bdl_testkit::source::{SplitMix64, to_f32};
 
 use super::*;
-use crate::{Categorical, Gaussian, Heteroscedastic, NoiseSd};
+use crate::{Bernoulli, Categorical, Dof, Gaussian, Heteroscedastic, NoiseSd, Poisson, StudentT};
 
 fn rng(stream: u64) -> NoiseRng {
     Noise::new(11, Purpose::Draw).rng(stream)
