@@ -350,7 +350,8 @@ fn the_size_of_the_images_is_checked_against_features_and_network() {
     assert_eq!(sides([0, 4, 1]), "schema: column \"image\" must be one image of 1 to 16777216 pixels");
     let table =
         common::train(&common::class_text(40, &["1", "5"], 1), &config("label", Method::Deterministic));
-    let table = Container::from_bytes(&table.to_bytes().unwrap()).unwrap();
+    let bytes = table.to_bytes().unwrap();
+    let table = Container::from_bytes(&bytes).unwrap();
     let of_table = table.sections().iter().find(|section| &section.tag == b"SCHM").unwrap();
     let both = load(&|section| {
         if section.tag == of_table.tag { of_table.bytes.to_vec() } else { section.bytes.to_vec() }
