@@ -303,7 +303,8 @@ fn every_prior_comes_back_from_its_file_with_the_same_kl_to_the_bit() {
 #[test]
 fn a_prior_of_ones_own_that_is_not_registered_is_named() {
     let (plan, params) = network(&cauchy(0.8));
-    let file = Container::from_bytes(&bytes_of(&plan, &params)).unwrap();
+    let bytes = bytes_of(&plan, &params);
+    let file = Container::from_bytes(&bytes).unwrap();
     let message = |registry: &Registry| read_network(&file, registry).unwrap_err().to_string();
     assert_eq!(
         message(&Registry::default()),
