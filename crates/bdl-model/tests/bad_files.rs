@@ -162,11 +162,9 @@ fn an_unknown_kind_of_layer_or_likelihood_is_named() {
     assert!(e.starts_with("layer kind \"fourier\" is unknown here (known: activation, "), "{e}");
     assert!(e.contains(", variational-dense") && e.ends_with("); register it before loading"), "{e}");
     let likelihood = codec::encode("likelihood", &Layer("cauchy".into(), vec![])).unwrap();
-    assert_eq!(
-        with_section(*b"LIKE", |s| s.bytes = likelihood.clone().into()),
-        "likelihood kind \"cauchy\" is unknown here (known: categorical, gaussian, heteroscedastic); register it \
-         before loading"
-    );
+    let e = with_section(*b"LIKE", |s| s.bytes = likelihood.clone().into());
+    assert!(e.starts_with("likelihood kind \"cauchy\" is unknown here (known: "), "{e}");
+    assert!(e.contains("categorical, gaussian") && e.ends_with("); register it before loading"), "{e}");
 }
 
 #[test]
