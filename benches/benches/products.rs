@@ -78,7 +78,8 @@ fn sparse(c: &mut Criterion) {
         }
     }
     drop(group);
-    let dense = [[1, 784, 300], [256, 784, 300], [1, 300, 100], [256, 300, 100], [1, 100, 10], [256, 100, 10]];
+    let dense =
+        [[1, 784, 300], [256, 784, 300], [1, 300, 100], [256, 300, 100], [1, 100, 10], [256, 100, 10]];
     bench_each(&mut c.benchmark_group("dense beside sparse"), &dense, plain);
 }
 

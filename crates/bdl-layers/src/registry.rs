@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    ActivationLayer, BatchNorm, Dense, Dropout, Error, Layer, LayerNorm, Residual, SparseVdDense,
-    VariationalConv2d, VariationalDense,
+    ActivationLayer, BatchNorm, Dense, Dropout, Error, Layer, LayerNorm, PrunedSparseVdDense,
+    PrunedVariationalConv2d, PrunedVariationalDense, Residual, SparseVdDense, VariationalConv2d,
+    VariationalDense,
 };
 
 /// Builds a layer from its configuration bytes.
@@ -26,12 +27,15 @@ pub struct Registry {
 impl Default for Registry {
     /// The kinds of this crate.
     fn default() -> Self {
-        let ours: [(&str, LayerBuilder); 8] = [
+        let ours: [(&str, LayerBuilder); 11] = [
             (ActivationLayer::KIND, ActivationLayer::build),
             (BatchNorm::KIND, BatchNorm::build),
             (Dense::KIND, Dense::build),
             (Dropout::KIND, Dropout::build),
             (LayerNorm::KIND, LayerNorm::build),
+            (PrunedSparseVdDense::KIND, PrunedSparseVdDense::build),
+            (PrunedVariationalConv2d::KIND, PrunedVariationalConv2d::build),
+            (PrunedVariationalDense::KIND, PrunedVariationalDense::build),
             (SparseVdDense::KIND, SparseVdDense::build),
             (VariationalConv2d::KIND, VariationalConv2d::build),
             (VariationalDense::KIND, VariationalDense::build),

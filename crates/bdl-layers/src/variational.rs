@@ -1,5 +1,6 @@
 //! Variational layers: a normal posterior over the weights of a linear map.
 
+mod cut;
 mod local;
 mod prediction;
 mod sampling;
@@ -14,7 +15,8 @@ use crate::family::{Extent, Family, MeanField};
 use crate::image::Image;
 use crate::layer::{Backward, Context, KlAt, Layer, LayerReport, Scratch};
 use crate::map::{DenseMap, LinearMap};
-use crate::{Block, Draw, Error, KlTerm, Pass, Prior, Role, codec};
+use crate::pass::Site;
+use crate::{Block, Draw, Error, KlTerm, Pass, Prior, Prunable, Role, codec};
 
 /// A layer whose weights have independent normal posteriors: a family of posteriors on a linear map.
 ///
@@ -204,6 +206,13 @@ pub(crate) fn kind_of<M: LinearMap, F: Family>() -> String {
     format!("{}-{}", F::KIND, M::KIND)
 }
 
+/// One slot of a site, if there is anything to draw.
+fn draw(site: Site<'_>, eps: &mut [f32]) {
+    if !eps.is_empty() {
+        site.normals(eps.len(), eps);
+    }
+}
+
 /// A layer's parameters: `bias_mu` holds plain biases, and `bias_raw` nothing, where the family draws none.
 struct Params<'a> {
     weight_mu: &'a [f32],
@@ -250,6 +259,8 @@ impl<M: LinearMap, F: Family> Layer for Variational<M, F> {
         } else if self.bias {
             blocks.push(Block::new("bias", &bias, Role::Plain));
         }
+        // A map may have lost all of its weights.
+        blocks.retain(|block| !block.is_empty());
         blocks
     }
 
@@ -264,7 +275,7 @@ impl<M: LinearMap, F: Family> Layer for Variational<M, F> {
     }
 
     fn is_random(&self) -> bool {
-        true
+        self.drawn() > 0
     }
 
     fn prepared(&self, pass: &Pass<'_>) -> usize {
@@ -339,7 +350,15 @@ impl<M: LinearMap, F: Family> Layer for Variational<M, F> {
         self.family.kl_terms(&self.extent())
     }
 
+    fn prunable(&self) -> Prunable<'_> {
+        self.as_prunable()
+    }
+
     fn report(&self, at: &KlAt<'_>) -> LayerReport {
-        self.family.report(&self.extent(), at)
+        let report = match self.map.weights() {
+            0 => LayerReport { kl: self.kl(at), ..LayerReport::default() },
+            _ => self.family.report(&self.extent(), at),
+        };
+        LayerReport { sparsity: self.map.sparsity().or(report.sparsity), ..report }
     }
 }

@@ -7,7 +7,7 @@
 
 use bdl_tensor::{Mat, MatMut, kernels};
 
-use super::{SITE_BIAS, SITE_ROW, SITE_WEIGHT, Variational};
+use super::{SITE_BIAS, SITE_ROW, SITE_WEIGHT, Variational, draw};
 use crate::family::Family;
 use crate::layer::Context;
 use crate::map::LinearMap;
@@ -50,10 +50,8 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
         let (sigma_w, sigma_b) = ctx.prepared.split_at(weights);
         let (drawn_w, drawn_b) = drawn.split_at_mut(weights);
         if let [Some(weight), Some(bias)] = sites {
-            weight.normals(weights, drawn_w);
-            if !drawn_b.is_empty() {
-                bias.normals(drawn_b.len(), drawn_b);
-            }
+            draw(weight, drawn_w);
+            draw(bias, drawn_b);
         }
         kernels::mul_add_assign(p.weight_mu, sigma_w, drawn_w);
         if F::RANDOM_BIAS {

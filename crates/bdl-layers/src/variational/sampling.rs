@@ -2,7 +2,7 @@
 
 use bdl_tensor::{Mat, MatMut, Store, kernels};
 
-use super::{SITE_BIAS, SITE_WEIGHT, Variational};
+use super::{SITE_BIAS, SITE_WEIGHT, Variational, draw};
 use crate::family::Family;
 use crate::layer::{Backward, Context};
 use crate::map::LinearMap;
@@ -36,10 +36,8 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
         let Sampled { drawn, eps, d_drawn: sigma, map } = self.sampled(ctx.floats);
         let (eps_w, eps_b) = eps.split_at_mut(weights);
         if let [Some(weight), Some(bias)] = sites {
-            weight.normals(weights, eps_w);
-            if !eps_b.is_empty() {
-                bias.normals(eps_b.len(), eps_b);
-            }
+            draw(weight, eps_w);
+            draw(bias, eps_b);
         }
         let (sigma_w, sigma_b) = sigma.split_at_mut(weights);
         let (drawn_w, drawn_b) = drawn.split_at_mut(weights);
