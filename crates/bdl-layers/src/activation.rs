@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dense::check_dims;
 use crate::layer::{Backward, Context, Form, Layer};
-use crate::{Error, codec};
+use crate::{Error, Prunable, Units, codec};
 
 /// An activation function: `docs/math.md#activations`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -140,6 +140,10 @@ impl Layer for ActivationLayer {
         Form::Map(self.activation)
     }
 
+    fn prunable(&self) -> Prunable<'_> {
+        Prunable::Units(self)
+    }
+
     fn backward(&self, _: &mut Context<'_>, _: &mut [f32], io: Backward<'_>) -> Result<(), Error> {
         let Some(mut dx) = io.dx else { return Ok(()) };
         let (x, y, dy, dx) = (io.x.data(), io.y.data(), io.dy.data(), dx.data_mut());
@@ -152,5 +156,18 @@ impl Layer for ActivationLayer {
             Activation::Sigmoid => kernels::sigmoid_backward(y, dy, dx),
         }
         Ok(())
+    }
+}
+
+impl Units for ActivationLayer {
+    fn narrowed(&self, kept: &[bool]) -> Result<Box<dyn Layer>, Error> {
+        let left = kept.iter().filter(|kept| **kept).count();
+        Ok(Box::new(Self::new(self.activation, self.dim / kept.len() * left)?))
+    }
+
+    fn constant(&self, x: f32) -> f32 {
+        let mut y = [0.0];
+        self.activation.apply(&[x], &mut y);
+        y[0]
     }
 }

@@ -1,12 +1,13 @@
 //! Convolutions, as linear maps.
 
-use bdl_tensor::{Mat, MatMut, Patches, Pool, Store};
+use bdl_tensor::{Mat, MatMut, Patches, Pattern, Pool, Store};
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
 use crate::dense::bias_grad;
 use crate::image::{Image, Window, refuse};
 use crate::map::LinearMap;
+use crate::pruned::{self, BLOCK, Thin};
+use crate::{Cut, Error, Family, Layer};
 
 /// Elements of padded images that are worked on at a time.
 const PADDED: usize = 1 << 18;
@@ -131,6 +132,11 @@ impl Conv2dMap {
 
     fn weight<'a>(&self, weight: &'a [f32]) -> Result<Mat<'a>, Error> {
         Ok(Mat::new(weight, self.patches.terms(), self.out.channels)?)
+    }
+
+    /// The group of an output channel.
+    fn group(&self, unit: usize) -> usize {
+        unit / (self.out.channels / self.filters.groups)
     }
 
     fn is_padded(&self) -> bool {
@@ -347,5 +353,91 @@ impl LinearMap for Conv2dMap {
         let positions = dy.rows() * self.patches.positions();
         bias_grad(Mat::new(dy.data(), positions, self.out.channels)?, store, d_bias);
         Ok(())
+    }
+
+    const THIN: bool = true;
+
+    fn ends(&self, weight: usize) -> [usize; 2] {
+        let (term, unit) = (weight / self.out.channels, weight % self.out.channels);
+        let per_group = self.image.channels / self.filters.groups;
+        [self.group(unit) * per_group + term % per_group, unit]
+    }
+
+    /// Channels of one group cannot be fewer than those of another.
+    fn narrows(&self) -> bool {
+        self.filters.groups == 1
+    }
+
+    fn is_uniform(&self) -> bool {
+        !self.is_padded()
+    }
+
+    fn pruned<F: Family>(&self, family: F, bias: bool, cut: &Cut) -> Result<Box<dyn Layer>, Error> {
+        pruned::layer(self, family, bias, cut)
+    }
+}
+
+/// In groups, row `term·groups + group` of the pattern is that of a term in a group: weights stay in their order.
+impl Thin for Conv2dMap {
+    const PRUNED: &'static str = "pruned-conv2d";
+
+    fn narrowed(&self, inputs: &[bool], units: &[bool]) -> Result<Self, Error> {
+        let [inputs, channels] = [inputs, units].map(|units| units.iter().filter(|there| **there).count());
+        let image = Image { channels: inputs, ..self.image };
+        Self::new(Self::PRUNED, image, Filters { channels, ..self.filters })
+    }
+
+    fn pattern(&self, weights: &[usize]) -> Result<Pattern, Error> {
+        let (units, groups) = (self.out.channels, self.filters.groups);
+        let at = weights.iter().map(|weight| {
+            let (term, unit) = (weight / units, weight % units);
+            (term * groups + self.group(unit)) * units + unit
+        });
+        let terms = self.patches.terms();
+        let ends: Vec<usize> = (1..=terms.div_ceil(BLOCK)).map(|b| (b * BLOCK).min(terms) * groups).collect();
+        let pattern = Pattern::new(terms * groups, units, at)?.in_blocks(&ends)?;
+        Ok(pattern.read_at(|row| self.patches.place(row / groups, row % groups)))
+    }
+
+    fn weights_of(&self, pattern: &Pattern) -> Vec<usize> {
+        let (units, groups) = (self.out.channels, self.filters.groups);
+        pattern.elements().map(|at| at / units / groups * units + at % units).collect()
+    }
+
+    fn starts(&self) -> &[u32] {
+        self.patches.starts()
+    }
+
+    fn reading(
+        &self,
+        pool: &dyn Pool,
+        x: Mat<'_>,
+        scratch: &mut [f32],
+        f: &mut dyn FnMut(usize, Mat<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if !self.is_padded() {
+            return f(0, x);
+        }
+        self.in_blocks(x.rows(), scratch, |first, rows, mut padded| {
+            self.pad(pool, x.rows_in(first..first + rows), &mut padded);
+            f(first, padded.as_mat())
+        })
+    }
+
+    fn writing(
+        &self,
+        pool: &dyn Pool,
+        dx: &mut MatMut<'_>,
+        scratch: &mut [f32],
+        f: &mut dyn FnMut(usize, &mut MatMut<'_>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        if !self.is_padded() {
+            return f(0, dx);
+        }
+        self.in_blocks(dx.rows(), scratch, |first, rows, mut padded| {
+            f(first, &mut padded)?;
+            self.crop(pool, padded.as_mat(), rows_mut(dx, first, rows)?.data_mut());
+            Ok(())
+        })
     }
 }

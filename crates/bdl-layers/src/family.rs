@@ -117,6 +117,13 @@ pub trait Family: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
         log_alpha.iter().map(|&log_alpha| log_alpha <= threshold).collect()
     }
 
+    /// The raw parameter of a weight whose deviation is `sigma` ≥ 0, where it depends on nothing else. Only layers of such
+    /// families can be pruned.
+    fn raw_of(&self, sigma: f64) -> Option<f32> {
+        let _ = sigma;
+        None
+    }
+
     /// KL divergence of the layer's posterior from its prior, nats, summed over its weights.
     fn kl(&self, extent: &Extent, at: &KlAt<'_>) -> f64 {
         let terms = self.kl_terms(extent);
@@ -136,6 +143,9 @@ pub trait Family: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// What a reader wants to know about the posterior.
     fn report(&self, extent: &Extent, at: &KlAt<'_>) -> LayerReport;
 }
+
+/// A deviation that is as good as 0 and has a raw parameter.
+const LEAST_SIGMA: f64 = 1e-40;
 
 /// The mean-field normal posterior `q(w) = N(mu, softplus(rho)²)` over weights and biases, with a prior of its own choice.
 ///
@@ -231,6 +241,10 @@ impl Family for MeanField {
 
     fn variance_grad_in_place(&self, rho: &[f32], d: &mut [f32]) {
         kernels::softplus_square_backward(rho, d);
+    }
+
+    fn raw_of(&self, sigma: f64) -> Option<f32> {
+        Some(raw_scale(sigma.max(LEAST_SIGMA)))
     }
 
     fn log_alpha(&self, mu: &[f32], rho: &[f32], log_alpha: &mut [f32]) {

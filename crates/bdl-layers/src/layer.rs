@@ -6,7 +6,7 @@ use bdl_dist::NoiseRng;
 use bdl_tensor::{Mat, MatMut};
 
 use crate::pass::{KlNoise, Site};
-use crate::{Activation, Block, Draw, Error, KlTerm, Pass};
+use crate::{Activation, Block, Draw, Error, KlTerm, Pass, Prunable};
 
 /// A layer: a specification without parameters, and the functions that go with it.
 ///
@@ -164,6 +164,11 @@ pub trait Layer: Debug + Send + Sync {
         self.blocks().is_empty().then(Vec::new)
     }
 
+    /// What pruning can do with the layer: see [`Plan::prune`](crate::Plan::prune).
+    fn prunable(&self) -> Prunable<'_> {
+        Prunable::No
+    }
+
     /// What a reader wants to know about the trained layer.
     fn report(&self, at: &KlAt<'_>) -> LayerReport {
         LayerReport {
@@ -273,7 +278,7 @@ pub struct LayerReport {
     /// Share of the variational weights whose posterior has shrunk to a point: sigma below 1e-6 of the
     /// prior's.
     pub collapsed: Option<f64>,
-    /// Share of weights that are exactly zero.
+    /// Share of weights that are exactly zero, or that are gone.
     pub sparsity: Option<f64>,
     /// Probability that a unit is dropped.
     pub drop_prob: Option<f64>,

@@ -21,6 +21,8 @@ mod parallel;
 mod pass;
 mod plan;
 mod prior;
+mod prune;
+mod pruned;
 mod registry;
 mod residual;
 mod variational;
@@ -43,6 +45,10 @@ pub use norm::{BatchNorm, LayerNorm};
 pub use pass::{Draw, Estimator, KlNoise, Mode, Pass, Scope, Site};
 pub use plan::Plan;
 pub use prior::{OwnPrior, Prior, Scaling};
+pub use prune::{Cut, Prunable, PrunedLayer, PrunedPlan, Units, Weights};
+pub use pruned::{
+    Pruned, PrunedSparseVdDense, PrunedV1, PrunedVariationalConv2d, PrunedVariationalDense, Thin,
+};
 pub use registry::{LayerBuilder, PriorBuilder, Registry};
 pub use residual::Residual;
 pub use variational::{Variational, VariationalConv2d, VariationalDense};

@@ -2,12 +2,13 @@
 
 use std::fmt::Debug;
 
-use bdl_tensor::{Mat, MatMut, Pool, Store, matmul, matmul_nt, matmul_tn};
+use bdl_tensor::{Mat, MatMut, Pattern, Pool, Store, matmul, matmul_nt, matmul_tn};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::Error;
 use crate::dense::{add_bias, bias_grad, check_dims};
+use crate::pruned::{self, Thin};
+use crate::{Cut, Error, Family, Layer};
 
 /// A map `y = W(x) + b` that is linear in its weights W and in x: a dense product, a convolution.
 ///
@@ -109,6 +110,41 @@ pub trait LinearMap: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// # Errors
     /// For shapes that do not fit.
     fn bias_grad(&self, dy: Mat<'_>, store: Store, d_bias: &mut [f32]) -> Result<(), Error>;
+
+    /// Whether [`pruned`](LinearMap::pruned) knows what is left of the map when weights are removed.
+    const THIN: bool = false;
+
+    /// The input and the output unit that a weight joins.
+    fn ends(&self, weight: usize) -> [usize; 2] {
+        [weight / self.units(), weight % self.units()]
+    }
+
+    /// Whether units can be removed, and with them their weights.
+    fn narrows(&self) -> bool {
+        true
+    }
+
+    /// Whether an input unit that is the same number everywhere adds the same number to an output unit everywhere: not where
+    /// borders are padded.
+    fn is_uniform(&self) -> bool {
+        true
+    }
+
+    /// What is left of a layer of this map when weights and units are removed.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a map that is not [`THIN`](LinearMap::THIN).
+    fn pruned<F: Family>(&self, family: F, bias: bool, cut: &Cut) -> Result<Box<dyn Layer>, Error> {
+        let _ = (family, bias, cut);
+        let (layer, got) = (Self::KIND.to_owned(), "this one".to_owned());
+        let expected = "a map that can lose weights".to_owned();
+        Err(Error::Argument { layer, argument: "map", expected, got })
+    }
+
+    /// Of what is left of a map: the share of its weights that it has lost.
+    fn sparsity(&self) -> Option<f64> {
+        None
+    }
 }
 
 /// `y = x·W + b`, W `[in_dim, out_dim]`.
@@ -230,5 +266,28 @@ impl LinearMap for DenseMap {
     fn bias_grad(&self, dy: Mat<'_>, store: Store, d_bias: &mut [f32]) -> Result<(), Error> {
         bias_grad(dy, store, d_bias);
         Ok(())
+    }
+
+    const THIN: bool = true;
+
+    fn pruned<F: Family>(&self, family: F, bias: bool, cut: &Cut) -> Result<Box<dyn Layer>, Error> {
+        pruned::layer(self, family, bias, cut)
+    }
+}
+
+impl Thin for DenseMap {
+    const PRUNED: &'static str = "pruned-dense";
+
+    fn narrowed(&self, inputs: &[bool], units: &[bool]) -> Result<Self, Error> {
+        let [in_dim, out_dim] = [inputs, units].map(|units| units.iter().filter(|there| **there).count());
+        Self::new(Self::PRUNED, in_dim, out_dim)
+    }
+
+    fn pattern(&self, weights: &[usize]) -> Result<Pattern, Error> {
+        Ok(Pattern::new(self.in_dim, self.out_dim, weights.iter().copied())?)
+    }
+
+    fn starts(&self) -> &[u32] {
+        &[0]
     }
 }

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bdl_dist::Density;
 
 use crate::{
-    ActivationLayer, BatchNorm, Dense, Dropout, Error, Layer, LayerNorm, Residual, SparseVdDense,
-    VariationalConv2d, VariationalDense,
+    ActivationLayer, BatchNorm, Dense, Dropout, Error, Layer, LayerNorm, PrunedSparseVdDense,
+    PrunedVariationalConv2d, PrunedVariationalDense, Residual, SparseVdDense, VariationalConv2d,
+    VariationalDense,
 };
 
 /// Builds a layer from its configuration bytes.
@@ -40,12 +41,15 @@ pub struct Registry {
 impl Default for Registry {
     /// The kinds of this crate.
     fn default() -> Self {
-        let ours: [(&str, Builder); 9] = [
+        let ours: [(&str, Builder); 12] = [
             (ActivationLayer::KIND, Builder::Plain(ActivationLayer::build)),
             (BatchNorm::KIND, Builder::Plain(BatchNorm::build)),
             (Dense::KIND, Builder::Plain(Dense::build)),
             (Dropout::KIND, Builder::Plain(Dropout::build)),
             (LayerNorm::KIND, Builder::Plain(LayerNorm::build)),
+            (PrunedSparseVdDense::KIND, Builder::Holder(PrunedSparseVdDense::build)),
+            (PrunedVariationalConv2d::KIND, Builder::Holder(PrunedVariationalConv2d::build)),
+            (PrunedVariationalDense::KIND, Builder::Holder(PrunedVariationalDense::build)),
             (Residual::KIND, Builder::Holder(Residual::build)),
             (SparseVdDense::KIND, Builder::Holder(SparseVdDense::build)),
             (VariationalConv2d::KIND, Builder::Holder(VariationalConv2d::build)),

@@ -1,5 +1,6 @@
 //! Variational layers: a normal posterior over the weights of a linear map.
 
+mod cut;
 mod draw;
 mod flipout;
 mod local;
@@ -16,7 +17,7 @@ use crate::family::{Extent, Family, MeanField};
 use crate::image::Image;
 use crate::layer::{Backward, Context, KlAt, Layer, LayerReport, Scratch};
 use crate::map::{DenseMap, LinearMap};
-use crate::{Block, Draw, Error, KlTerm, Pass, Prior, Registry, Role, codec};
+use crate::{Block, Draw, Error, KlTerm, Pass, Prior, Prunable, Registry, Role, codec};
 
 /// A layer whose weights have independent normal posteriors: a family of posteriors on a linear map.
 ///
@@ -260,6 +261,8 @@ impl<M: LinearMap, F: Family> Layer for Variational<M, F> {
         } else if self.bias {
             blocks.push(Block::new("bias", &bias, Role::Plain));
         }
+        // A map may have lost all of its weights.
+        blocks.retain(|block| !block.is_empty());
         blocks
     }
 
@@ -274,7 +277,7 @@ impl<M: LinearMap, F: Family> Layer for Variational<M, F> {
     }
 
     fn is_random(&self) -> bool {
-        true
+        self.drawn() > 0
     }
 
     fn prepared(&self, pass: &Pass<'_>) -> usize {
@@ -358,7 +361,15 @@ impl<M: LinearMap, F: Family> Layer for Variational<M, F> {
         self.family.kl_terms(&self.extent())
     }
 
+    fn prunable(&self) -> Prunable<'_> {
+        self.as_prunable()
+    }
+
     fn report(&self, at: &KlAt<'_>) -> LayerReport {
-        self.family.report(&self.extent(), at)
+        let report = match self.map.weights() {
+            0 => LayerReport { kl: self.kl(at), ..LayerReport::default() },
+            _ => self.family.report(&self.extent(), at),
+        };
+        LayerReport { sparsity: self.map.sparsity().or(report.sparsity), ..report }
     }
 }

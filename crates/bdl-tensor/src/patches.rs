@@ -88,6 +88,21 @@ impl Patches {
         self.row_len
     }
 
+    /// Where in a row the patches of the first group start.
+    #[must_use]
+    pub fn starts(&self) -> &[u32] {
+        &self.starts
+    }
+
+    /// Where a term of a patch of a group lies, from its start.
+    ///
+    /// # Panics
+    /// If `term` is not below [`terms`](Self::terms).
+    #[must_use]
+    pub fn place(&self, term: usize, group: usize) -> u32 {
+        self.offsets[term] + (group * self.group_step) as u32
+    }
+
     /// Number of positions in a row.
     #[must_use]
     pub fn positions(&self) -> usize {

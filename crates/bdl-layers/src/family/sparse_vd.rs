@@ -3,7 +3,7 @@
 use bdl_tensor::{kernels, math};
 use serde::{Deserialize, Serialize};
 
-use super::{Extent, Family};
+use super::{Extent, Family, LEAST_SIGMA};
 use crate::dense::check_finite;
 use crate::variational::kind_of;
 use crate::{DenseMap, Error, KlAt, KlForm, KlTerm, LayerReport, LinearMap, Registry, Variational};
@@ -148,6 +148,10 @@ impl Family for SparseVd {
 
     fn variance_grad_in_place(&self, ln_sigma2: &[f32], d: &mut [f32]) {
         kernels::exp_backward(ln_sigma2, d);
+    }
+
+    fn raw_of(&self, sigma: f64) -> Option<f32> {
+        Some((2.0 * sigma.max(LEAST_SIGMA).ln()) as f32)
     }
 
     fn log_alpha(&self, mu: &[f32], ln_sigma2: &[f32], log_alpha: &mut [f32]) {

@@ -16,11 +16,11 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
     /// One standard normal for each weight and each bias that is drawn.
     pub(super) fn pass_normals(&self, [weight, bias]: [Option<Site<'_>>; 2], eps: &mut [f32]) {
         let (eps_w, eps_b) = eps.split_at_mut(self.map.weights());
-        if let Some(site) = weight {
-            site.normals(eps_w.len(), eps_w);
-        }
-        if let Some(site) = bias.filter(|_| !eps_b.is_empty()) {
-            site.normals(eps_b.len(), eps_b);
+        for (site, eps) in [(weight, eps_w), (bias, eps_b)] {
+            // A pruned layer may have nothing to draw.
+            if let Some(site) = site.filter(|_| !eps.is_empty()) {
+                site.normals(eps.len(), eps);
+            }
         }
     }
 

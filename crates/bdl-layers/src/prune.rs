@@ -1,0 +1,156 @@
+//! Pruning: a network without the weights that its posterior says are noise, and without the units that this leaves idle:
+//! `docs/math.md#pruning`, `docs/math.md#pruning-units`.
+
+mod stages;
+
+use crate::layer::Layer;
+use crate::map::LinearMap;
+use crate::{Error, Plan, Registry};
+use stages::Stages;
+
+/// What pruning can do with a layer.
+#[derive(Clone, Copy, Debug)]
+#[non_exhaustive]
+pub enum Prunable<'a> {
+    /// Nothing: it stays as it is, and so do the units on both sides of it.
+    No,
+    /// It has posteriors over the weights of a linear map.
+    Weights(&'a dyn Weights),
+    /// It does the same to each unit by itself, so that units can be taken out.
+    Units(&'a dyn Units),
+}
+
+/// A layer with independent posteriors over the weights of a linear map, from which weights can be removed.
+///
+/// Channels lie last: column k of the input belongs to input unit `k mod in_units`.
+pub trait Weights: Layer {
+    /// Number of input and output units.
+    fn units(&self) -> [usize; 2];
+
+    /// The input and the output unit that a weight joins.
+    fn ends(&self, weight: usize) -> [usize; 2];
+
+    /// Which weights are more than noise: those of `ln(sigma²/mu²) ≤ ln_alpha`.
+    fn keeps(&self, params: &[f32], ln_alpha: f32) -> Vec<bool>;
+
+    /// The plain biases, nothing where there are none; `None` where they have posteriors of their own.
+    fn biases<'a>(&self, params: &'a [f32]) -> Option<&'a [f32]>;
+
+    /// Whether units can be removed, and with them their weights.
+    fn narrows(&self) -> bool;
+
+    /// Whether an input unit that is the same number everywhere can be replaced by weights of a constant.
+    fn is_uniform(&self) -> bool;
+
+    /// What is left of the layer.
+    ///
+    /// # Errors
+    /// Of a layer that cannot be built.
+    fn cut(&self, cut: &Cut) -> Result<Box<dyn Layer>, Error>;
+
+    /// What is left of its parameters, where `constants` are the numbers that the input units with folded weights are.
+    fn cut_params(&self, params: &[f32], cut: &Cut, constants: &[f32]) -> Vec<f32>;
+}
+
+/// A layer that does the same to each unit by itself: an activation, a pooling over positions.
+///
+/// Channels lie last: column k of the input belongs to unit `k mod units`.
+pub trait Units: Layer {
+    /// The same over the units that are kept.
+    ///
+    /// # Errors
+    /// Of a layer that cannot be built.
+    fn narrowed(&self, kept: &[bool]) -> Result<Box<dyn Layer>, Error>;
+
+    /// What becomes of a unit that is `x` everywhere.
+    fn constant(&self, x: f32) -> f32;
+}
+
+/// What pruning leaves of a layer with posteriors over weights.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The weights that stay, of all.
+    pub kept: Vec<bool>,
+    /// The weights that stay as weights of a constant: those of input units that are gone since they were the same number for every row.
+    pub folded: Vec<bool>,
+    /// The input units that stay.
+    pub inputs: Vec<bool>,
+    /// The output units that stay.
+    pub units: Vec<bool>,
+}
+
+impl Cut {
+    /// Nothing is removed from a layer of so many weights and units.
+    fn whole(kept: Vec<bool>, [inputs, units]: [usize; 2]) -> Self {
+        Self { folded: vec![false; kept.len()], kept, inputs: vec![true; inputs], units: vec![true; units] }
+    }
+
+    /// Whether the layer is what it was.
+    fn is_whole(&self) -> bool {
+        self.kept.iter().chain(&self.inputs).chain(&self.units).all(|there| *there)
+    }
+
+    /// The output units that a constant adds to.
+    pub(crate) fn always<M: LinearMap>(&self, map: &M) -> Vec<usize> {
+        let mut always = vec![false; self.units.len()];
+        let folded = (0..self.folded.len()).filter(|&weight| self.folded[weight]);
+        folded.for_each(|weight| always[map.ends(weight)[1]] = true);
+        (0..always.len()).filter(|&unit| always[unit] && self.units[unit]).collect()
+    }
+}
+
+/// A network after pruning.
+#[derive(Debug)]
+pub struct PrunedPlan {
+    /// The layers that are left.
+    pub plan: Plan,
+    /// The parameters of each member.
+    pub members: Vec<Vec<f32>>,
+    /// What became of each layer with posteriors over weights, in order.
+    pub layers: Vec<PrunedLayer>,
+}
+
+/// What became of a layer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PrunedLayer {
+    /// Its index in the plan.
+    pub index: usize,
+    /// Its weights before.
+    pub weights: usize,
+    /// Those that are left, with those of the constant input.
+    pub kept: usize,
+    /// Those of the constant input.
+    pub constant: usize,
+    /// Its output units, or channels, before and after.
+    pub units: [usize; 2],
+}
+
+impl Plan {
+    /// The network without the weights of `ln(sigma²/mu²) > ln_alpha`, and without the units that this leaves idle.
+    ///
+    /// * A weight goes if it goes in every one of `members`, whose parameters the network has.
+    /// * An output unit goes if nobody reads it any more.
+    /// * An output unit without weights and with a plain bias is the same number c for every row. It goes, and c times the
+    ///   weights that read it become weights of a constant input of the layer behind, exactly: `N(Σ c·mu, Σ c²·sigma²)`.
+    /// * Inputs and outputs of the network stay, and so do the units next to a layer that is not [`Prunable`]. Each layer
+    ///   keeps a unit at least.
+    ///
+    /// A layer that loses nothing stays what it is. Layers that are left unchanged are built anew by `registry`. The pruned network
+    /// has the outputs of the one whose removed weights are 0, mu and sigma: at the mean of the weights to the bit, if no unit was
+    /// folded. Its noise has other addresses: under one draw per pass, eps are drawn for the weights that are left, in their order.
+    ///
+    /// # Errors
+    /// [`Error::Length`] for parameters of another length; those of the registry.
+    pub fn prune(&self, members: &[&[f32]], ln_alpha: f32, registry: &Registry) -> Result<PrunedPlan, Error> {
+        for params in members {
+            crate::plan::check_len("prune params", self.n_params(), params.len())?;
+        }
+        let mut stages = Stages::of(self, members, ln_alpha);
+        stages.remove_idle_units();
+        let layers = (0..self.layers.len()).map(|index| stages.layer(index, registry));
+        let plan = Plan::new(layers.collect::<Result<_, _>>()?)?;
+        let params = |member| (0..self.layers.len()).flat_map(|index| stages.params(index, member)).collect();
+        let members = (0..members.len()).map(params).collect();
+        Ok(PrunedPlan { plan, members, layers: stages.report() })
+    }
+}

@@ -1,0 +1,222 @@
+//! Which units become idle when weights go, layer by layer until nothing changes.
+
+use super::{Cut, Prunable, PrunedLayer, Units, Weights};
+use crate::layer::Layer;
+use crate::plan::Placed;
+use crate::{Error, Plan, Registry};
+
+/// The layers of a network with posteriors over weights, and what is left of each.
+pub(super) struct Stages<'p> {
+    plan: &'p Plan,
+    members: &'p [&'p [f32]],
+    stages: Vec<Stage<'p>>,
+}
+
+/// A layer whose weights can go.
+struct Stage<'p> {
+    index: usize,
+    weights: &'p dyn Weights,
+    cut: Cut,
+    /// The layers between its outputs and the inputs of the next stage, if units can be taken out of all of them.
+    link: Option<Vec<&'p dyn Units>>,
+    /// For each member, what its input units that were folded are.
+    constants: Vec<Vec<f32>>,
+}
+
+/// A unit that is not needed: the number that it is in each member, none where nobody reads it.
+#[derive(Clone, Debug, Default)]
+struct Idle {
+    constants: Vec<f32>,
+}
+
+impl Idle {
+    /// Whether nothing is missing where it was.
+    fn is_zero(&self) -> bool {
+        self.constants.iter().all(|c| *c == 0.0)
+    }
+}
+
+impl<'p> Stages<'p> {
+    /// The weights that are noise in every member are gone, and all units are there.
+    pub(super) fn of(plan: &'p Plan, members: &'p [&'p [f32]], ln_alpha: f32) -> Self {
+        let stage = |(index, placed): (usize, &'p Placed)| {
+            let Prunable::Weights(weights) = placed.layer.prunable() else { return None };
+            let keeps = |params: &&[f32]| weights.keeps(&params[placed.start..placed.end], ln_alpha);
+            let kept = members.iter().map(keeps).reduce(either).unwrap_or_default();
+            let constants = vec![vec![0.0; weights.units()[0]]; members.len()];
+            let cut = Cut::whole(kept, weights.units());
+            Some(Stage { index, weights, cut, link: None, constants })
+        };
+        let mut stages: Vec<Stage<'p>> = plan.layers.iter().enumerate().filter_map(stage).collect();
+        for at in 1..stages.len() {
+            let [front, behind] = [&stages[at - 1], &stages[at]];
+            let link = link(plan, front, behind);
+            stages[at - 1].link = link;
+        }
+        Self { plan, members, stages }
+    }
+
+    /// Removes units until all that are left read and are read.
+    pub(super) fn remove_idle_units(&mut self) {
+        loop {
+            let mut changed = false;
+            for at in 1..self.stages.len() {
+                changed |= self.remove_between(at - 1);
+            }
+            if !changed {
+                return;
+            }
+        }
+    }
+
+    /// The same between a stage and the one behind; whether there was anything to remove.
+    fn remove_between(&mut self, at: usize) -> bool {
+        let Some(link) = self.stages[at].link.clone() else { return false };
+        let (front, behind) = (&self.stages[at], &self.stages[at + 1]);
+        let (fed, read) = (front.fed(), behind.read(front.cut.units.len()));
+        let mut left = front.cut.units.iter().filter(|there| **there).count();
+        let mut idle: Vec<Option<Idle>> = vec![None; front.cut.units.len()];
+        for (unit, idle) in idle.iter_mut().enumerate() {
+            if !front.cut.units[unit] || left == 1 || (read[unit] && fed[unit]) {
+                continue;
+            }
+            *idle = if read[unit] { self.constant(front, unit, &link) } else { Some(Idle::default()) };
+            if idle.as_ref().is_some_and(|idle| !idle.is_zero() && !behind.weights.is_uniform()) {
+                *idle = None;
+            }
+            left -= usize::from(idle.is_some());
+        }
+        if idle.iter().all(Option::is_none) {
+            return false;
+        }
+        self.stages[at].remove_outputs(&idle);
+        self.stages[at + 1].remove_inputs(&idle);
+        true
+    }
+
+    /// What a unit without weights is in each member, as the stage behind sees it; `None` if that is not a number.
+    fn constant(&self, of: &Stage<'_>, unit: usize, link: &[&dyn Units]) -> Option<Idle> {
+        let placed = &self.plan.layers[of.index];
+        let each = |params: &&[f32]| {
+            let biases = of.weights.biases(&params[placed.start..placed.end])?;
+            let bias = biases.get(unit).copied().unwrap_or(0.0);
+            Some(link.iter().fold(bias, |x, layer| layer.constant(x))).filter(|c| c.is_finite())
+        };
+        self.members.iter().map(each).collect::<Option<_>>().map(|constants| Idle { constants })
+    }
+
+    /// What is left of a layer.
+    pub(super) fn layer(&self, index: usize, registry: &Registry) -> Result<Box<dyn Layer>, Error> {
+        let layer = &*self.plan.layers[index].layer;
+        match (self.stage(index), layer.prunable()) {
+            (Some(stage), _) if !stage.cut.is_whole() => stage.weights.cut(&stage.cut),
+            (None, Prunable::Units(units)) => match self.units_in_front(index) {
+                Some(kept) if kept.contains(&false) => units.narrowed(kept),
+                _ => registry.build(layer.kind(), &layer.config()?),
+            },
+            _ => registry.build(layer.kind(), &layer.config()?),
+        }
+    }
+
+    /// What is left of a layer's parameters.
+    pub(super) fn params(&self, index: usize, member: usize) -> Vec<f32> {
+        let placed = &self.plan.layers[index];
+        let params = &self.members[member][placed.start..placed.end];
+        match self.stage(index) {
+            Some(stage) if !stage.cut.is_whole() => {
+                stage.weights.cut_params(params, &stage.cut, &stage.constants[member])
+            }
+            _ => params.to_vec(),
+        }
+    }
+
+    fn stage(&self, index: usize) -> Option<&Stage<'p>> {
+        self.stages.iter().find(|stage| stage.index == index)
+    }
+
+    /// The units that the layer between two stages works on, where they can be taken out.
+    fn units_in_front(&self, index: usize) -> Option<&[bool]> {
+        let stage = self.stages.iter().rev().find(|stage| stage.index < index)?;
+        stage.link.as_ref().map(|_| &stage.cut.units[..])
+    }
+
+    pub(super) fn report(&self) -> Vec<PrunedLayer> {
+        self.stages.iter().map(Stage::report).collect()
+    }
+}
+
+impl Stage<'_> {
+    /// Whether each output unit has a weight.
+    fn fed(&self) -> Vec<bool> {
+        let mut fed = vec![false; self.cut.units.len()];
+        let there = self.cut.kept.iter().zip(&self.cut.folded).enumerate();
+        let there = there.filter(|(_, (kept, folded))| **kept || **folded);
+        there.for_each(|(weight, _)| fed[self.weights.ends(weight)[1]] = true);
+        fed
+    }
+
+    /// Whether each of `units` units in front is read; input unit i is one of unit `i mod units`.
+    fn read(&self, units: usize) -> Vec<bool> {
+        let mut read = vec![false; units];
+        let kept = (0..self.cut.kept.len()).filter(|&weight| self.cut.kept[weight]);
+        kept.for_each(|weight| read[self.weights.ends(weight)[0] % units] = true);
+        read
+    }
+
+    fn remove_outputs(&mut self, idle: &[Option<Idle>]) {
+        self.cut.units.iter_mut().zip(idle).for_each(|(there, idle)| *there &= idle.is_none());
+        for weight in 0..self.cut.kept.len() {
+            if idle[self.weights.ends(weight)[1]].is_some() {
+                (self.cut.kept[weight], self.cut.folded[weight]) = (false, false);
+            }
+        }
+    }
+
+    /// Removes the inputs of units in front; input unit i is one of unit `i mod units`.
+    fn remove_inputs(&mut self, idle: &[Option<Idle>]) {
+        for input in 0..self.cut.inputs.len() {
+            let Some(Idle { constants }) = &idle[input % idle.len()] else { continue };
+            self.cut.inputs[input] = false;
+            self.constants.iter_mut().zip(constants).for_each(|(of, &c)| of[input] = c);
+        }
+        for weight in 0..self.cut.kept.len() {
+            let Some(idle) = &idle[self.weights.ends(weight)[0] % idle.len()] else { continue };
+            if self.cut.kept[weight] {
+                (self.cut.kept[weight], self.cut.folded[weight]) = (false, !idle.is_zero());
+            }
+        }
+    }
+
+    fn report(&self) -> PrunedLayer {
+        let units = self.cut.units.iter().filter(|there| **there).count();
+        let kept = self.cut.kept.iter().filter(|kept| **kept).count();
+        let mut always = vec![false; self.cut.units.len()];
+        let folded = (0..self.cut.folded.len()).filter(|&weight| self.cut.folded[weight]);
+        folded.for_each(|weight| always[self.weights.ends(weight)[1]] = true);
+        let always = always.iter().filter(|always| **always).count();
+        PrunedLayer {
+            index: self.index,
+            weights: self.cut.kept.len(),
+            kept: kept + always,
+            constant: always,
+            units: [self.cut.units.len(), units],
+        }
+    }
+}
+
+/// The layers between two stages, if the units of the first are the inputs of the second and can be taken out.
+fn link<'p>(plan: &'p Plan, front: &Stage<'p>, behind: &Stage<'p>) -> Option<Vec<&'p dyn Units>> {
+    let ([_, units], [inputs, _]) = (front.weights.units(), behind.weights.units());
+    let fits = front.weights.narrows() && behind.weights.narrows() && inputs % units == 0;
+    let between = plan.layers[front.index + 1..behind.index].iter();
+    let units = between.map(|placed| match placed.layer.prunable() {
+        Prunable::Units(units) => Some(units),
+        _ => None,
+    });
+    units.collect::<Option<Vec<_>>>().filter(|_| fits)
+}
+
+fn either(mut a: Vec<bool>, b: Vec<bool>) -> Vec<bool> {
+    a.iter_mut().zip(b).for_each(|(a, b)| *a |= b);
+    a
+}

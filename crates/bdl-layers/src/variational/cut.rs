@@ -1,0 +1,83 @@
+//! What pruning leaves of a variational layer.
+
+use super::Variational;
+use crate::family::Family;
+use crate::layer::Layer;
+use crate::map::LinearMap;
+use crate::prune::{Cut, Weights};
+use crate::{Error, Prunable};
+
+impl<M: LinearMap, F: Family> Variational<M, F> {
+    /// Whether the map can lose weights, and each weight has a raw parameter of its own that says what its sigma is.
+    pub(super) fn as_prunable(&self) -> Prunable<'_> {
+        let elementwise = self.raws == self.map.weights() && self.family.raw_of(1.0).is_some();
+        if M::THIN && elementwise { Prunable::Weights(self) } else { Prunable::No }
+    }
+
+    /// Mean and raw parameter of the weights of a constant input, of the output units that have one.
+    fn constant_weights(&self, params: &[f32], cut: &Cut, constants: &[f32]) -> [Vec<f32>; 2] {
+        let p = self.split(params);
+        let mut sigma = vec![0.0; p.weight_mu.len()];
+        self.family.sigma(p.weight_mu, p.weight_raw, &mut sigma);
+        let mut moments = vec![[0.0; 2]; cut.units.len()];
+        for weight in (0..sigma.len()).filter(|&weight| cut.folded[weight]) {
+            let [input, unit] = self.map.ends(weight);
+            let [mu, sigma, c] = [p.weight_mu[weight], sigma[weight], constants[input]].map(f64::from);
+            moments[unit][0] += c * mu;
+            moments[unit][1] += (c * sigma).powi(2);
+        }
+        let of = |unit: usize| moments[unit];
+        let always = cut.always(&self.map);
+        let mu = always.iter().map(|&unit| of(unit)[0] as f32).collect();
+        let raw = always.iter().filter_map(|&unit| self.family.raw_of(of(unit)[1].sqrt())).collect();
+        [mu, raw]
+    }
+}
+
+impl<M: LinearMap, F: Family> Weights for Variational<M, F> {
+    fn units(&self) -> [usize; 2] {
+        [self.map.in_units(), self.map.units()]
+    }
+
+    fn ends(&self, weight: usize) -> [usize; 2] {
+        self.map.ends(weight)
+    }
+
+    fn keeps(&self, params: &[f32], ln_alpha: f32) -> Vec<bool> {
+        let p = self.split(params);
+        self.family.keeps(p.weight_mu, p.weight_raw, ln_alpha)
+    }
+
+    fn biases<'a>(&self, params: &'a [f32]) -> Option<&'a [f32]> {
+        (self.random_biases() == 0).then(|| self.split(params).bias_mu)
+    }
+
+    fn narrows(&self) -> bool {
+        self.map.narrows()
+    }
+
+    fn is_uniform(&self) -> bool {
+        self.map.is_uniform()
+    }
+
+    fn cut(&self, cut: &Cut) -> Result<Box<dyn Layer>, Error> {
+        self.map.pruned(self.family.clone(), self.bias, cut)
+    }
+
+    fn cut_params(&self, params: &[f32], cut: &Cut, constants: &[f32]) -> Vec<f32> {
+        let p = self.split(params);
+        let [always_mu, always_raw] = self.constant_weights(params, cut, constants);
+        let mut left = of_kept(p.weight_mu, &cut.kept);
+        left.extend(always_mu);
+        left.extend(of_kept(p.weight_raw, &cut.kept));
+        left.extend(always_raw);
+        left.extend(of_kept(p.bias_mu, &cut.units));
+        left.extend(of_kept(p.bias_raw, &cut.units));
+        left
+    }
+}
+
+/// The values that are kept; none of nothing.
+fn of_kept(values: &[f32], kept: &[bool]) -> Vec<f32> {
+    values.iter().zip(kept).filter(|(_, kept)| **kept).map(|(value, _)| *value).collect()
+}
