@@ -17,11 +17,14 @@ pub type LayerBuilder = fn(&[u8]) -> Result<Box<dyn Layer>, Error>;
 /// Builds a prior from its configuration bytes.
 pub type PriorBuilder = fn(&[u8]) -> Result<Arc<dyn Density>, Error>;
 
+/// Builds a layer that holds what the registry knows: other layers, or a prior of the user's own.
+type HolderBuilder = fn(&Registry, &[u8]) -> Result<Box<dyn Layer>, Error>;
+
 /// A builder of a layer, and whether it asks the registry for what the layer holds.
 #[derive(Clone, Copy, Debug)]
 enum Builder {
     Plain(LayerBuilder),
-    Holder(fn(&Registry, &[u8]) -> Result<Box<dyn Layer>, Error>),
+    Holder(HolderBuilder),
 }
 
 /// The kinds of layer, and of priors of the user's own, that a file may hold.

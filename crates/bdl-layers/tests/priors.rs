@@ -56,21 +56,23 @@ fn registry() -> Registry {
     registry
 }
 
+/// A naive log density.
+type LnProb = Box<dyn Fn(f64) -> f64>;
+
 /// Each prior with the naive log density of a weight of a layer with four inputs, and of a bias.
-fn priors() -> Vec<(Prior, [Box<dyn Fn(f64) -> f64>; 2])> {
-    let mixture = |pi: f64, wide: f64, narrow: f64| -> Box<dyn Fn(f64) -> f64> {
+fn priors() -> Vec<(Prior, [LnProb; 2])> {
+    let mixture = |pi: f64, wide: f64, narrow: f64| -> LnProb {
         let ln_of = |x: f64, s: f64| -0.5 * (x / s).powi(2) - (s * TAU.sqrt()).ln();
         Box::new(move |x| log_sum_exp(&[pi.ln() + ln_of(x, wide), (1.0 - pi).ln() + ln_of(x, narrow)]))
     };
-    let laplace =
-        |b: f64| -> Box<dyn Fn(f64) -> f64> { Box::new(move |x: f64| -x.abs() / b - (2.0 * b).ln()) };
+    let laplace = |b: f64| -> LnProb { Box::new(move |x: f64| -x.abs() / b - (2.0 * b).ln()) };
     // Γ(2)/(Γ(1.5)·√(3π)) = 2/(π√3)
-    let t3 = |s: f64| -> Box<dyn Fn(f64) -> f64> {
+    let t3 = |s: f64| -> LnProb {
         Box::new(move |x: f64| {
             (2.0 / (PI * 3.0_f64.sqrt() * s)).ln() - 2.0 * (1.0 + (x / s).powi(2) / 3.0).ln()
         })
     };
-    let own = |s: f64| -> Box<dyn Fn(f64) -> f64> { Box::new(move |x| Cauchy { scale: s }.ln_prob(x)) };
+    let own = |s: f64| -> LnProb { Box::new(move |x| Cauchy { scale: s }.ln_prob(x)) };
     let narrow = (-6.0_f64).exp();
     vec![
         (

@@ -87,11 +87,11 @@ fn signed_rows(pass: &Pass<'_>, layer: usize, [in_dim, out_dim]: [usize; 2]) -> 
     };
     let (s, r) = (signs(3, in_dim), signs(4, out_dim));
     let sign = |word: u64, i: usize| if word >> i & 1 == 1 { 1.0 } else { -1.0 };
-    let weight = |b: usize, k: usize| eps_w[k] * sign(s[b], k / out_dim) * sign(r[b], k % out_dim);
+    let weight = |s: u64, r: u64, k: usize| eps_w[k] * sign(s, k / out_dim) * sign(r, k % out_dim);
     let (mut all_w, mut all_b) = (Vec::new(), Vec::new());
-    for b in 0..ROWS {
-        all_w.extend((0..eps_w.len()).map(|k| weight(b, k)));
-        all_b.extend((0..out_dim).map(|j| eps_b[j] * sign(r[b], j)));
+    for (s, r) in s.into_iter().zip(r) {
+        all_w.extend((0..eps_w.len()).map(|k| weight(s, r, k)));
+        all_b.extend((0..out_dim).map(|j| eps_b[j] * sign(r, j)));
     }
     FrozenEps::Rows { eps_w: all_w, eps_b: all_b }
 }
