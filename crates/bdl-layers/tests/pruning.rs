@@ -6,8 +6,8 @@ mod common;
 
 use bdl_dist::{Noise, Purpose, raw_scale};
 use bdl_layers::{
-    Activation, ActivationLayer, Container, Conv2dMap, Dense, Error, Estimator, Filters, Image, Layer,
-    MonteCarlo, Pass, PassRows, Plan, Prior, PrunedPlan, Registry, Scope, SparseVd, SparseVdDense,
+    Activation, ActivationLayer, Container, Conv2dMap, Dense, Dropout, Error, Estimator, Filters, Image,
+    Layer, MonteCarlo, Pass, PassRows, Plan, Prior, PrunedPlan, Registry, Scope, SparseVd, SparseVdDense,
     Variational, VariationalDense, Window, Workspace, conformance, push_network, read_network,
 };
 use bdl_tensor::{Mat, MatMut, Serial};
@@ -278,19 +278,24 @@ fn a_unit_with_a_random_bias_is_no_constant_and_stays() {
 
 #[test]
 fn units_next_to_another_layer_stay() {
-    let noise = |mu: f32| [mu, 4.0];
-    let layers: Vec<Box<dyn Layer>> = vec![
-        Box::new(SparseVdDense::new(2, 3).unwrap()),
-        Box::new(ActivationLayer::new(RELU, 3).unwrap()),
-        Box::new(Dense::new(3, 2).unwrap()),
-    ];
-    let whole = Plan::new(layers).unwrap();
-    let mut params = whole.init(&Noise::new(0, Purpose::Init));
-    (0..6).for_each(|e| [params[e], params[6 + e]] = noise(0.01));
-    let pruned = prune(&whole, &params);
-    assert_eq!(pruned.layers.len(), 1);
-    assert_eq!((pruned.layers[0].kept, pruned.layers[0].units), (0, [3, 3]));
-    assert_eq!(pruned.members[0], params[12..]);
+    for between in [false, true] {
+        let mut layers: Vec<Box<dyn Layer>> = vec![
+            Box::new(SparseVdDense::new(2, 3).unwrap()),
+            Box::new(ActivationLayer::new(RELU, 3).unwrap()),
+        ];
+        if between {
+            layers.push(Box::new(Dropout::new(3, 0.5).unwrap()));
+            layers.push(Box::new(SparseVdDense::new(3, 2).unwrap()));
+        } else {
+            layers.push(Box::new(Dense::new(3, 2).unwrap()));
+        }
+        let whole = Plan::new(layers).unwrap();
+        let mut params = whole.init(&Noise::new(0, Purpose::Init));
+        (0..6).for_each(|e| [params[e], params[6 + e]] = [0.01, 4.0]);
+        let pruned = prune(&whole, &params);
+        assert_eq!((pruned.layers[0].kept, pruned.layers[0].units), (0, [3, 3]));
+        assert_eq!(pruned.members[0], params[12..]);
+    }
 }
 
 #[test]
