@@ -18,7 +18,7 @@ pub trait Thin: LinearMap {
     /// Name of the map that is left: `pruned-dense`.
     const PRUNED: &'static str;
 
-    /// The map between the units that are left. Called only with units that are all there if [`narrows`](Thin::narrows) says no.
+    /// The map between the units that are left. Called only with units that are all there if [`LinearMap::narrows`] says no.
     ///
     /// # Errors
     /// For a map without units.
