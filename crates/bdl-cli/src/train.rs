@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use bdl_model::{
-    AUTO_CLASSES, ColumnKind, Images, Method, Model, Noise, Optimizer, Outputs, Prior, Progress, RayonPool,
+    AUTO_CLASSES, ColumnKind, Images, Method, Model, Noise, Optimizer, Outputs, Progress, RayonPool,
     Schedule, Schema, SelectedColumn, Selection, Shape, Table, Task, TaskChoice, TrainConfig, TrainProgress,
     Training, Valid,
 };
@@ -222,12 +222,11 @@ pub(crate) fn parameters(input: impl Into<Shape>, outputs: Outputs, config: &Tra
 
 pub(crate) fn method(config: &TrainConfig, task: Task) -> String {
     let a = &config.architecture;
-    let own = match (a.method, &a.prior) {
-        (Method::McDropout, _) => {
+    let own = match a.method {
+        Method::McDropout => {
             format!(", drop probability {}, length scale {}", a.drop_prob, a.length_scale)
         }
-        (Method::MeanField, Prior::StdDev(s)) => format!(", prior N(0, {s}²)"),
-        (Method::MeanField, Prior::FanIn(s)) => format!(", prior N(0, {s}²/inputs)"),
+        Method::MeanField => format!(", prior {}", a.prior),
         _ => format!(", length scale {}", a.length_scale),
     };
     let members = match config.members {

@@ -77,7 +77,8 @@ pub(crate) struct TrainArgs {
     /// Weights have prior N(0, 1/L²); deterministic and mc-dropout [default: 1]
     #[arg(long, value_name = "L", value_parser = positive, allow_negative_numbers = true, help_heading = "Network")]
     pub(crate) length_scale: Option<f64>,
-    /// Prior of the weights; mean-field: normal:SD, or fan-in:GAIN for SD = GAIN/√inputs [default: fan-in:1]
+    /// Prior of the weights; mean-field: normal:SD, mixture:PI:SD1:SD2, laplace:SCALE, student-t:DF:SCALE,
+    /// log-uniform, each but the last behind fan-in: for scales times 1/√inputs [default: fan-in:1]
     #[arg(long, value_name = "SPEC", value_parser = prior, help_heading = "Network")]
     pub(crate) prior: Option<Prior>,
 
@@ -269,11 +270,7 @@ fn members(text: &str) -> Result<usize, String> {
 }
 
 fn prior(text: &str) -> Result<Prior, String> {
-    match text.split_once(':') {
-        Some(("normal", sd)) => positive(sd).map(Prior::StdDev),
-        Some(("fan-in", gain)) => positive(gain).map(Prior::FanIn),
-        _ => Err("expected normal:SD or fan-in:GAIN, such as normal:1.0".to_owned()),
-    }
+    text.parse::<Prior>().map_err(|e| e.to_string())
 }
 
 fn schedule(text: &str) -> Result<Schedule, String> {
@@ -513,7 +510,7 @@ mod tests {
     fn specs_are_parsed_or_say_what_they_want() {
         assert_eq!(prior("normal:0.5"), Ok(Prior::StdDev(0.5)));
         assert_eq!(prior("fan-in:1"), Ok(Prior::FanIn(1.0)));
-        assert!(prior("normal:0").is_err() && prior("laplace:1").is_err());
+        assert!(prior("normal:0").is_err() && prior("horseshoe:1").is_err());
         assert_eq!(schedule("linear:0.5"), Ok(Schedule::Linear { hold: 0.5 }));
         assert!(schedule("linear:1").is_err());
         assert_eq!(schedule("step:50:0.5"), Ok(Schedule::Step { every: 50.0, factor: 0.5 }));

@@ -1,5 +1,7 @@
 //! Priors over the weights of a variational layer.
 
+mod spec;
+
 use std::sync::Arc;
 
 use bdl_dist::{Density, Laplace, LogUniform, Normal, ScaleMixture, Scaled, StudentT};
