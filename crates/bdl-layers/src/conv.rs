@@ -82,10 +82,8 @@ pub struct Conv2dMap {
 pub struct Conv2dV1 {
     image: [u64; 3],
     channels: u64,
-    kernel: [u64; 2],
-    stride: [u64; 2],
-    padding: [u64; 2],
-    dilation: [u64; 2],
+    /// Kernel, stride, padding and dilation.
+    window: [[u64; 2]; 4],
     groups: u64,
 }
 
@@ -227,26 +225,16 @@ impl LinearMap for Conv2dMap {
 
     fn config(&self) -> Conv2dV1 {
         let Filters { channels, window, groups } = self.filters;
-        let pair = |pair: [usize; 2]| pair.map(|n| n as u64);
         Conv2dV1 {
             image: self.image.to_file(),
             channels: channels as u64,
-            kernel: pair(window.kernel),
-            stride: pair(window.stride),
-            padding: pair(window.padding),
-            dilation: pair(window.dilation),
+            window: window.to_file(),
             groups: groups as u64,
         }
     }
 
     fn from_config(layer: &str, v: Conv2dV1) -> Result<Self, Error> {
-        let pair = |pair: [u64; 2]| pair.map(|n| n as usize);
-        let window = Window {
-            kernel: pair(v.kernel),
-            stride: pair(v.stride),
-            padding: pair(v.padding),
-            dilation: pair(v.dilation),
-        };
+        let window = Window::of_file(v.window);
         let filters = Filters { channels: v.channels as usize, window, groups: v.groups as usize };
         Self::new(layer, Image::of_file(v.image), filters)
     }

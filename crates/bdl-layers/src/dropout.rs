@@ -1,5 +1,9 @@
 //! Inverted dropout, a layer of its own in front of the layer whose inputs it masks.
 
+mod channels;
+
+pub use channels::Dropout2d;
+
 use bdl_tensor::{Mat, MatMut, kernels};
 use serde::{Deserialize, Serialize};
 
@@ -24,8 +28,7 @@ use crate::{Activation, Draw, Error, Pass, codec};
 /// Srivastava et al. 2014, *Dropout*, §10; Gal & Ghahramani 2016; `docs/math.md#inverted-dropout`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Dropout {
-    dim: usize,
-    drop_prob: f64,
+    masks: Masks,
 }
 
 /// The form in which a file holds a [`Dropout`]; frozen.
@@ -44,25 +47,38 @@ impl Dropout {
     /// [`Error::Argument`] unless `drop_prob` is in `[0, 1)`: at 1 nothing is left to scale up.
     pub fn new(dim: usize, drop_prob: f64) -> Result<Self, Error> {
         check_dims(Self::KIND, dim, dim)?;
-        if !(0.0..1.0).contains(&drop_prob) {
-            let (layer, expected) = (Self::KIND.to_owned(), "in [0, 1)".to_owned());
-            return Err(Error::Argument {
-                layer,
-                argument: "drop_prob",
-                expected,
-                got: drop_prob.to_string(),
-            });
-        }
-        Ok(Self { dim, drop_prob })
+        Ok(Self { masks: Masks::new(Self::KIND, dim, 1, drop_prob)? })
     }
 
     pub(crate) fn build(config: &[u8]) -> Result<Box<dyn Layer>, Error> {
         let v: V1 = codec::decode("layer dropout", config)?;
         Ok(Box::new(Self::new(v.dim as usize, v.drop_prob)?))
     }
+}
+
+/// One bit for each unit, which holds at all positions of a row: `units` numbers at each of `positions`.
+#[derive(Clone, Debug, PartialEq)]
+struct Masks {
+    units: usize,
+    positions: usize,
+    drop_prob: f64,
+}
+
+impl Masks {
+    fn new(layer: &str, units: usize, positions: usize, drop_prob: f64) -> Result<Self, Error> {
+        if (0.0..1.0).contains(&drop_prob) {
+            return Ok(Self { units, positions, drop_prob });
+        }
+        let (layer, expected) = (layer.to_owned(), "in [0, 1)".to_owned());
+        Err(Error::Argument { layer, argument: "drop_prob", expected, got: drop_prob.to_string() })
+    }
 
     fn keep(&self) -> f64 {
         1.0 - self.drop_prob
+    }
+
+    fn dim(&self) -> usize {
+        self.units * self.positions
     }
 
     /// What is drawn in this pass: nothing where nothing is dropped.
@@ -72,39 +88,7 @@ impl Dropout {
 
     /// Words of one mask.
     fn words(&self) -> usize {
-        self.dim.div_ceil(64)
-    }
-
-    /// `out = mask ⊙ input / keep_prob`, with the mask that is in the context's words.
-    fn apply(&self, ctx: &Context<'_>, input: Mat<'_>, out: &mut MatMut<'_>) {
-        let scale = (1.0 / self.keep()) as f32;
-        kernels::mask_scale_rows(input, ctx.words, scale, out);
-    }
-}
-
-impl Layer for Dropout {
-    fn kind(&self) -> &str {
-        Self::KIND
-    }
-
-    fn config(&self) -> Result<Vec<u8>, Error> {
-        codec::encode("layer dropout", &V1 { dim: self.dim as u64, drop_prob: self.drop_prob })
-    }
-
-    fn in_dim(&self) -> usize {
-        self.dim
-    }
-
-    fn out_dim(&self) -> usize {
-        self.dim
-    }
-
-    fn is_random(&self) -> bool {
-        self.drop_prob > 0.0
-    }
-
-    fn form<'a>(&self, _: &'a [f32]) -> Form<'a> {
-        if self.is_random() { Form::Mask { keep_prob: self.keep() } } else { Form::Map(Activation::Identity) }
+        self.units.div_ceil(64)
     }
 
     fn scratch(&self, rows: usize, pass: &Pass<'_>) -> Scratch {
@@ -116,31 +100,94 @@ impl Layer for Dropout {
         Scratch { floats: 0, words }
     }
 
+    /// `out = mask ⊙ input / keep_prob`, with the masks in `words`: one, or one per row.
+    fn apply(&self, words: &[u64], input: Mat<'_>, out: &mut MatMut<'_>) -> Result<(), Error> {
+        let scale = (1.0 / self.keep()) as f32;
+        if self.positions == 1 {
+            kernels::mask_scale_rows(input, words, scale, out);
+            return Ok(());
+        }
+        for (i, mask) in words.chunks(self.words()).cycle().take(input.rows()).enumerate() {
+            let x = Mat::new(input.row(i), self.positions, self.units)?;
+            let mut out = MatMut::new(out.row_mut(i), self.positions, self.units)?;
+            kernels::mask_scale_rows(x, mask, scale, &mut out);
+        }
+        Ok(())
+    }
+
     fn forward(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {
         match ctx.site(0, self.draw(ctx.pass)) {
             Some(site) => {
-                site.mask(self.dim, self.keep(), ctx.words);
-                self.apply(ctx, x, y);
+                site.mask(self.units, self.keep(), ctx.words);
+                self.apply(ctx.words, x, y)
             }
-            None => y.data_mut().copy_from_slice(x.data()),
+            None => {
+                y.data_mut().copy_from_slice(x.data());
+                Ok(())
+            }
         }
-        Ok(())
+    }
+
+    fn backward(&self, ctx: &Context<'_>, io: Backward<'_>) -> Result<(), Error> {
+        let Some(mut dx) = io.dx else { return Ok(()) };
+        match self.draw(ctx.pass) {
+            Draw::Mean => {
+                dx.data_mut().copy_from_slice(io.dy.data());
+                Ok(())
+            }
+            _ => self.apply(ctx.words, io.dy, &mut dx),
+        }
+    }
+
+    fn report(&self) -> LayerReport {
+        LayerReport { drop_prob: Some(self.drop_prob), ..LayerReport::default() }
+    }
+}
+
+impl Layer for Dropout {
+    fn kind(&self) -> &str {
+        Self::KIND
+    }
+
+    fn config(&self) -> Result<Vec<u8>, Error> {
+        let v = V1 { dim: self.masks.units as u64, drop_prob: self.masks.drop_prob };
+        codec::encode("layer dropout", &v)
+    }
+
+    fn in_dim(&self) -> usize {
+        self.masks.dim()
+    }
+
+    fn out_dim(&self) -> usize {
+        self.masks.dim()
+    }
+
+    fn is_random(&self) -> bool {
+        self.masks.drop_prob > 0.0
+    }
+
+    fn form<'a>(&self, _: &'a [f32]) -> Form<'a> {
+        let keep_prob = self.masks.keep();
+        if self.is_random() { Form::Mask { keep_prob } } else { Form::Map(Activation::Identity) }
+    }
+
+    fn scratch(&self, rows: usize, pass: &Pass<'_>) -> Scratch {
+        self.masks.scratch(rows, pass)
+    }
+
+    fn forward(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {
+        self.masks.forward(ctx, x, y)
     }
 
     fn backward(&self, ctx: &mut Context<'_>, _: &mut [f32], io: Backward<'_>) -> Result<(), Error> {
-        let Some(mut dx) = io.dx else { return Ok(()) };
-        match self.draw(ctx.pass) {
-            Draw::Mean => dx.data_mut().copy_from_slice(io.dy.data()),
-            _ => self.apply(ctx, io.dy, &mut dx),
-        }
-        Ok(())
+        self.masks.backward(ctx, io)
     }
 
     fn keep_prob(&self) -> Option<f64> {
-        Some(self.keep())
+        Some(self.masks.keep())
     }
 
     fn report(&self, _: &KlAt<'_>) -> LayerReport {
-        LayerReport { drop_prob: Some(self.drop_prob), ..LayerReport::default() }
+        self.masks.report()
     }
 }

@@ -124,6 +124,26 @@ impl Window {
         Self { dilation, ..self }
     }
 
+    pub(crate) fn to_file(self) -> [[u64; 2]; 4] {
+        [self.kernel, self.stride, self.padding, self.dilation].map(|pair| pair.map(|n| n as u64))
+    }
+
+    pub(crate) fn of_file(v: [[u64; 2]; 4]) -> Self {
+        let [kernel, stride, padding, dilation] = v.map(|pair| pair.map(|n| n as usize));
+        Self { kernel, stride, padding, dilation }
+    }
+
+    /// First elements of the pixels of the image that the window sees at a position, in order.
+    pub(crate) fn pixels(&self, image: Image, at: [usize; 2]) -> Vec<u32> {
+        let along = |d: usize, size: usize| {
+            let first = at[d] * self.stride[d];
+            let steps = (0..self.kernel[d]).map(move |k| first + k * self.dilation[d]);
+            steps.filter_map(move |i| i.checked_sub(self.padding[d]).filter(|i| *i < size))
+        };
+        let columns = |i: usize| along(1, image.width).map(move |j| (i * image.width + j) * image.channels);
+        along(0, image.height).flat_map(columns).map(|at| at as u32).collect()
+    }
+
     /// The image with its padding.
     pub(crate) fn padded(&self, image: Image) -> Image {
         let side = |size: usize, padding: usize| size.saturating_add(padding.saturating_mul(2));

@@ -58,6 +58,12 @@ pub trait LinearMap: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// Number of weights that one output is a sum over.
     fn fan_in(&self) -> usize;
 
+    /// The matrix `[in_dim, out_dim]` of a map that is a product with one: `W(x) = x·W`.
+    fn matrix<'a>(&self, weight: &'a [f32]) -> Option<Mat<'a>> {
+        let _ = weight;
+        None
+    }
+
     /// Multiply-adds of a product with so many rows.
     fn work(&self, rows: usize) -> usize;
 
@@ -215,6 +221,10 @@ impl LinearMap for DenseMap {
 
     fn fan_in(&self) -> usize {
         self.in_dim
+    }
+
+    fn matrix<'a>(&self, weight: &'a [f32]) -> Option<Mat<'a>> {
+        self.weight(weight).ok()
     }
 
     fn work(&self, rows: usize) -> usize {

@@ -44,12 +44,17 @@ pub struct Registry {
 impl Default for Registry {
     /// The kinds of this crate.
     fn default() -> Self {
-        let ours: [(&str, Builder); 12] = [
+        let ours: [(&str, Builder); 17] = [
             (ActivationLayer::KIND, Builder::Plain(ActivationLayer::build)),
+            (AvgPool2d::KIND, Builder::Plain(AvgPool2d::build)),
             (BatchNorm::KIND, Builder::Plain(BatchNorm::build)),
+            (Conv2d::KIND, Builder::Plain(Conv2d::build)),
             (Dense::KIND, Builder::Plain(Dense::build)),
             (Dropout::KIND, Builder::Plain(Dropout::build)),
+            (Dropout2d::KIND, Builder::Plain(Dropout2d::build)),
+            (Flatten::KIND, Builder::Plain(Flatten::build)),
             (LayerNorm::KIND, Builder::Plain(LayerNorm::build)),
+            (MaxPool2d::KIND, Builder::Plain(MaxPool2d::build)),
             (PrunedSparseVdDense::KIND, Builder::Holder(PrunedSparseVdDense::build)),
             (PrunedVariationalConv2d::KIND, Builder::Holder(PrunedVariationalConv2d::build)),
             (PrunedVariationalDense::KIND, Builder::Holder(PrunedVariationalDense::build)),

@@ -6,9 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bdl_dist::NoiseRng;
 use bdl_layers::{
-    Activation, ActivationLayer, Backward, BatchNorm, Block, Context, Dense, Dropout, Error, Filters, Form,
-    Image, KlAt, Layer, LayerNorm, LayerReport, Pass, Prior, Registry, Residual, Scratch, SparseVdDense,
-    VariationalConv2d, VariationalDense, Window, conformance,
+    Activation, ActivationLayer, AvgPool2d, Backward, BatchNorm, Block, Context, Conv2d, Dense, Dropout,
+    Dropout2d, Error, Filters, Flatten, Form, Image, ImageOrder, KlAt, Layer, LayerNorm, LayerReport,
+    MaxPool2d, Pass, Prior, Registry, Residual, Scratch, SparseVdDense, VariationalConv2d, VariationalDense,
+    Window, conformance,
 };
 use bdl_tensor::{Mat, MatMut};
 
@@ -24,6 +25,12 @@ fn every_layer_keeps_the_contract() {
         Box::new(VariationalDense::new(4, 3, Prior::FanIn(1.5)).unwrap().with_init_sigma(0.4).unwrap()),
         Box::new(VariationalDense::new(1, 1, Prior::default()).unwrap()),
         Box::new(VariationalDense::new(4, 3, Prior::default()).unwrap().without_bias()),
+        Box::new(Dropout2d::new(Image::new(2, 2, 66), 0.3).unwrap()),
+        Box::new(Dropout2d::new(Image::new(2, 3, 2), 0.0).unwrap()),
+        Box::new(MaxPool2d::new(Image::new(4, 5, 3), Window::new([2, 2]).stride([2, 2])).unwrap()),
+        Box::new(AvgPool2d::new(Image::new(3, 4, 2), Window::new([3, 2]).padding([1, 1])).unwrap()),
+        Box::new(Flatten::new(Image::new(2, 2, 3), ImageOrder::ChannelsLast).unwrap()),
+        Box::new(Flatten::new(Image::new(2, 2, 3), ImageOrder::ChannelsFirst).unwrap()),
         Box::new(LayerNorm::new(5).unwrap()),
         Box::new(LayerNorm::new(3).unwrap().over_positions(2).unwrap()),
         Box::new(BatchNorm::new(4).unwrap()),
@@ -40,6 +47,7 @@ fn every_layer_keeps_the_contract() {
         (Image::line(6, 2), Filters::new(2, Window::line(3))),
     ] {
         table.push(Box::new(VariationalConv2d::new(image, filters, Prior::StdDev(0.7)).unwrap()));
+        table.push(Box::new(Conv2d::new(image, filters).unwrap().with_length_scale(0.5).unwrap()));
     }
     for activation in Activation::ALL {
         table.push(Box::new(ActivationLayer::new(activation, 6).unwrap()));

@@ -5,7 +5,10 @@
 mod common;
 
 use bdl_dist::{Noise, Purpose};
-use bdl_layers::{Activation, Conv2dMap, DenseMap, Estimator, LinearMap, Pass, Plan, Scope};
+use bdl_layers::{
+    Activation, Conv2d, Conv2dMap, DenseMap, Estimator, Filters, Image, LinearMap, Pass, Plan, Prior, Scope,
+    VariationalConv2d, Window,
+};
 use bdl_tensor::{Mat, MatMut, Serial, Store};
 use bdl_testkit::finite::assert_gradient_close;
 use bdl_testkit::oracle::{OracleConv, softplus};
@@ -287,4 +290,35 @@ fn outputs_have_the_closed_moments_and_positions_vary_together_only_under_a_draw
         MomentCheck::normal_covariance(name, &y(q, 0), &y(r, 1), 0.0, net.cov(q, q, 0), net.cov(r, r, 1))
             .assert();
     }
+}
+
+#[test]
+fn what_does_not_fit_is_refused_with_the_layer_and_both_shapes() {
+    let image = Image::new(4, 4, 3);
+    let of = |channels, window, groups| {
+        let filters = Filters::new(channels, window).groups(groups);
+        VariationalConv2d::new(image, filters, Prior::StdDev(1.0)).unwrap_err().to_string()
+    };
+    assert_eq!(
+        of(8, Window::new([5, 3]), 1),
+        "variational-conv2d: kernel must be within an input of [4, 4, 3] padded by [0, 0], got [5, 3] dilated by [1, 1]"
+    );
+    assert_eq!(
+        of(8, Window::new([3, 3]), 2),
+        "variational-conv2d: groups must be a divisor of 3 input and 8 output channels, got 2"
+    );
+    assert_eq!(
+        of(8, Window::new([3, 3]), 0),
+        "variational-conv2d: groups must be a divisor of 3 input and 8 output channels, got 0"
+    );
+    assert_eq!(
+        of(8, Window::new([3, 3]).stride([0, 1]), 1),
+        "variational-conv2d: stride must be at least [1, 1], got [0, 1]"
+    );
+    assert_eq!(
+        of(0, Window::new([3, 3]), 1),
+        "variational-conv2d: output must be of 1 to 16777216 elements, got [2, 2, 0]"
+    );
+    let e = Conv2d::new(image, Filters::new(1 << 22, Window::new([4, 4]).padding([1 << 10, 0]))).unwrap_err();
+    assert_eq!(e.to_string(), "conv2d: output must be of 1 to 16777216 elements, got [2049, 1, 4194304]");
 }

@@ -19,6 +19,7 @@ pub mod special;
 mod strided;
 mod thinned;
 mod tile;
+mod windows;
 
 pub use error::Error;
 pub use gemm::{Store, matmul, matmul_nt, matmul_tn};
@@ -29,3 +30,4 @@ pub use patches::Patches;
 pub use pool::{Pool, Serial};
 pub use sparse::Pattern;
 pub use thinned::{gather_columns, matmul_thinned};
+pub use windows::Windows;

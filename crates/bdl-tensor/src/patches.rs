@@ -233,14 +233,15 @@ impl Patches {
     #[inline(always)]
     fn bases<const R: usize>(&self, first: usize) -> [usize; R] {
         let (mut row, mut at) = (first / self.starts.len(), first % self.starts.len());
-        std::array::from_fn(|_| {
-            let base = row * self.row_len + self.starts[at] as usize;
+        let mut bases = [0; R];
+        for base in &mut bases {
+            *base = row * self.row_len + self.starts[at] as usize;
             at += 1;
             if at == self.starts.len() {
                 (row, at) = (row + 1, 0);
             }
-            base
-        })
+        }
+        bases
     }
 }
 

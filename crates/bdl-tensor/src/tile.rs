@@ -36,7 +36,12 @@ impl<'a, const R: usize> Rows<'a, R> {
     /// The rows from `first` on, over a range of terms.
     #[inline(always)]
     pub(crate) fn new(a: Strided<'a>, first: usize, terms: &Range<usize>) -> Self {
-        Self(std::array::from_fn(|i| &a.data[(first + i) * a.row_stride..][terms.clone()]))
+        // Not `from_fn`, whose closure is a function of its own if it can panic, and not of this instruction set.
+        let mut rows = [&[][..]; R];
+        for (i, row) in rows.iter_mut().enumerate() {
+            *row = &a.data[(first + i) * a.row_stride..][terms.clone()];
+        }
+        Self(rows)
     }
 }
 

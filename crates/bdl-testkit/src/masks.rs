@@ -87,6 +87,9 @@ fn dropout_sites(net: &OracleNet, params: &[f64], x: &[f64], rows: usize) -> Vec
     let widths = plain.activations(params, x, rows).into_iter().map(|y| y.len() / rows);
     let site = |(layer, (spec, dim)): (usize, (&OracleLayer, usize))| match spec {
         OracleLayer::Dropout { drop_prob, .. } => Some(Site { layer, dim, drop_prob: *drop_prob }),
+        OracleLayer::Dropout2d { channels, drop_prob, .. } => {
+            Some(Site { layer, dim: *channels, drop_prob: *drop_prob })
+        }
         _ => None,
     };
     plain.layers.iter().zip(widths).enumerate().filter_map(site).collect()
@@ -94,7 +97,7 @@ fn dropout_sites(net: &OracleNet, params: &[f64], x: &[f64], rows: usize) -> Vec
 
 /// Replaces the mask of a dropout layer; leaves other layers alone.
 fn set_mask(layer: &mut OracleLayer, new: FrozenMask) {
-    if let OracleLayer::Dropout { mask, .. } = layer {
+    if let OracleLayer::Dropout { mask, .. } | OracleLayer::Dropout2d { mask, .. } = layer {
         *mask = new;
     }
 }

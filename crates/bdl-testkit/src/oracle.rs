@@ -8,7 +8,7 @@ mod kl;
 mod likelihood;
 mod network;
 
-pub use conv::OracleConv;
+pub use conv::{OracleConv, pool};
 pub use kl::{
     kl_full_gaussian_isotropic, kl_gaussian, kl_gaussian_diagonal, kl_log_uniform, kl_mc_dropout,
     kl_monte_carlo_diagonal, kl_monte_carlo_full,

@@ -5,8 +5,9 @@
 
 use bdl_dist::{Noise, Purpose};
 use bdl_layers::{
-    Activation, ActivationLayer, Dense, Draw, Dropout, Estimator, Filters, Image, Layer, Pass, Plan, Prior,
-    Scope, SparseVdDense, VariationalConv2d, VariationalDense, Window, Workspace,
+    Activation, ActivationLayer, AvgPool2d, Conv2d, Dense, Draw, Dropout, Dropout2d, Estimator, Filters,
+    Image, Layer, MaxPool2d, Pass, Plan, Prior, Scope, SparseVdDense, VariationalConv2d, VariationalDense,
+    Window, Workspace,
 };
 use bdl_tensor::{Mat, MatMut};
 use bdl_testkit::finite::{assert_gradient_close, central_gradient};
@@ -21,6 +22,10 @@ pub(crate) enum Spec {
     NoBias(usize, usize),
     Sparse(usize, usize),
     VariationalConv(OracleConv),
+    Conv(OracleConv),
+    MaxPool(OracleConv),
+    AvgPool(OracleConv),
+    Drop2d([usize; 3], f64),
     Act(Activation, usize),
     Drop(usize, f64),
 }
@@ -35,6 +40,17 @@ pub(crate) fn plan(specs: &[Spec]) -> Plan {
                 Box::new(SparseVdDense::new(i, o).unwrap().with_init_ln_sigma2(-2.0).unwrap())
             }
             Spec::VariationalConv(conv) => Box::new(variational_conv(&conv)),
+            Spec::Conv(conv) => {
+                let (image, filters) = geometry(&conv);
+                Box::new(Conv2d::new(image, filters).unwrap().with_length_scale(0.7).unwrap())
+            }
+            Spec::MaxPool(window) => {
+                Box::new(MaxPool2d::new(image(window.image), window_of(&window)).unwrap())
+            }
+            Spec::AvgPool(window) => {
+                Box::new(AvgPool2d::new(image(window.image), window_of(&window)).unwrap())
+            }
+            Spec::Drop2d(of, drop_prob) => Box::new(Dropout2d::new(image(of), drop_prob).unwrap()),
             Spec::Act(activation, dim) => Box::new(ActivationLayer::new(activation, dim).unwrap()),
             Spec::Drop(dim, drop_prob) => Box::new(Dropout::new(dim, drop_prob).unwrap()),
         }
@@ -48,9 +64,15 @@ fn variational(in_dim: usize, out_dim: usize) -> VariationalDense {
 
 /// Image and filters of an oracle's geometry.
 pub(crate) fn geometry(conv: &OracleConv) -> (Image, Filters) {
-    let [height, width, channels] = conv.image;
-    let window = Window::new(conv.kernel).stride(conv.stride).padding(conv.padding).dilation(conv.dilation);
-    (Image { height, width, channels }, Filters::new(conv.channels, window).groups(conv.groups))
+    (image(conv.image), Filters::new(conv.channels, window_of(conv)).groups(conv.groups))
+}
+
+pub(crate) fn image([height, width, channels]: [usize; 3]) -> Image {
+    Image { height, width, channels }
+}
+
+pub(crate) fn window_of(conv: &OracleConv) -> Window {
+    Window::new(conv.kernel).stride(conv.stride).padding(conv.padding).dilation(conv.dilation)
 }
 
 fn variational_conv(conv: &OracleConv) -> VariationalConv2d {
@@ -83,6 +105,13 @@ pub(crate) fn oracle(specs: &[Spec], pass: &Pass<'_>, rows: usize) -> OracleNet 
             let drawn = [conv.weights(), conv.channels];
             let eps = frozen_eps(at, pass, rows, drawn, conv.out_dim(), &conv_units(&conv));
             OracleLayer::VariationalConv2d { conv, bias: true, eps }
+        }
+        Spec::Conv(conv) => OracleLayer::Conv2d { conv, bias: true },
+        Spec::MaxPool(window) => OracleLayer::Pool { window, largest: true },
+        Spec::AvgPool(window) => OracleLayer::Pool { window, largest: false },
+        Spec::Drop2d([_, _, channels], drop_prob) => {
+            let mask = frozen_mask(at, pass, rows, channels, 1.0 - drop_prob);
+            OracleLayer::Dropout2d { channels, drop_prob, mask }
         }
         Spec::Act(activation, _) => OracleLayer::Activation(OracleActivation::named(activation.name())),
         Spec::Drop(dim, drop_prob) => {

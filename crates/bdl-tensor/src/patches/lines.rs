@@ -20,10 +20,11 @@ dispatched! {
         for group in 0..p.groups {
             let b = Dense { b: columns(w, group * per_group, 1), k: p.terms() };
             let lines = Positions { p, x: &x[group * p.group_step..], first, units, column: group * per_group };
-            blocks(p.terms(), Store::Overwrite, |index, terms, store| {
+            for (index, terms) in blocks(p.terms()) {
+                let store = store_of(index, Store::Overwrite);
                 let block = Block { rows: y.len() / units, n: per_group, store, index, terms };
                 block.columns::<I>(&lines, &b, tile, y);
-            });
+            }
         }
     }
 
@@ -32,7 +33,8 @@ dispatched! {
         let (p, units) = (s.patches, s.units);
         let (per_group, positions) = (units / p.groups, s.dy.len() / units);
         let mut bases = [0; BLOCK];
-        blocks(positions, s.store, |index, terms, store| {
+        for (index, terms) in blocks(positions) {
+            let store = store_of(index, s.store);
             for (i, base) in bases[..terms.len()].iter_mut().enumerate() {
                 [*base] = p.bases(terms.start + i);
             }
@@ -44,7 +46,7 @@ dispatched! {
                     Block { rows: d_w.len() / units, n: per_group, store, index, terms: terms.clone() };
                 block.columns::<I>(&lines, &b, tile, d_w);
             }
-        });
+        }
     }
 
     /// Adds `dy·Wᵀ` of each position where its patch lies, run by run.
@@ -58,22 +60,26 @@ dispatched! {
                 let b = &w.data()[run.start * units + column..];
                 let b = Dense { b: Strided { data: b, row_stride: 1, col_stride: units }, k: per_group };
                 let shift = p.offsets[run.start] as usize + group * p.group_step;
-                blocks(per_group, Store::Add, |index, terms, store| {
-                    let block = Block { rows, n: run.len(), store, index, terms };
+                for (index, terms) in blocks(per_group) {
+                    let block = Block { rows, n: run.len(), store: Store::Add, index, terms };
                     block.columns::<I>(&Places { p, a, shift }, &b, tile, dx);
-                });
+                }
             }
         }
     }
 }
 
-/// Blocks of terms in order: `f(index, terms, store)`, each but the first added.
+/// Blocks of terms in order. What a loop over them does must not be a closure, which would not be compiled for the instruction
+/// set of the function that it stands in.
 #[inline(always)]
-fn blocks(terms: usize, store: Store, mut f: impl FnMut(usize, Range<usize>, Store)) {
-    for index in 0..terms.div_ceil(BLOCK) {
-        let range = index * BLOCK..terms.min((index + 1) * BLOCK);
-        f(index, range, if index == 0 { store } else { Store::Add });
-    }
+fn blocks(terms: usize) -> impl Iterator<Item = (usize, Range<usize>)> {
+    (0..terms.div_ceil(BLOCK)).map(move |index| (index, index * BLOCK..terms.min((index + 1) * BLOCK)))
+}
+
+/// Each block but the first is added.
+#[inline(always)]
+fn store_of(index: usize, store: Store) -> Store {
+    if index == 0 { store } else { Store::Add }
 }
 
 /// Columns of a row-major matrix from one on.
@@ -115,11 +121,11 @@ impl<const R: usize> Left<R> for PatchRows<'_, R> {
 impl Lines for Positions<'_> {
     #[inline(always)]
     fn left<const R: usize>(&self, first: usize, terms: &Range<usize>) -> impl Left<R> {
-        let bases = self.p.bases::<R>(self.first + first);
-        PatchRows {
-            rows: bases.map(|base| &self.x[base..][..self.p.span]),
-            offsets: &self.p.offsets[terms.clone()],
+        let mut rows = [&[][..]; R];
+        for (row, base) in rows.iter_mut().zip(self.p.bases::<R>(self.first + first)) {
+            *row = &self.x[base..][..self.p.span];
         }
+        PatchRows { rows, offsets: &self.p.offsets[terms.clone()] }
     }
 
     #[inline(always)]
@@ -186,6 +192,8 @@ impl Lines for Places<'_> {
 
     #[inline(always)]
     fn places<const R: usize>(&self, first: usize) -> [usize; R] {
-        self.p.bases::<R>(first).map(|base| base + self.shift)
+        let mut places = self.p.bases::<R>(first);
+        places.iter_mut().for_each(|place| *place += self.shift);
+        places
     }
 }

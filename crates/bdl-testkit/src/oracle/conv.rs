@@ -97,6 +97,38 @@ impl OracleConv {
     }
 }
 
+/// Pooling over the kernel of a convolution, whose `channels` and `groups` are not looked at.
+///
+/// Padding is never the largest, and counts as zeros in a mean. math.md#pooling
+///
+/// # Examples
+/// ```
+/// use bdl_testkit::oracle::{OracleConv, pool};
+/// let window = OracleConv {
+///     image: [1, 4, 1], channels: 1, kernel: [1, 2], stride: [1, 2], padding: [0, 0], dilation: [1, 1], groups: 1,
+/// };
+/// assert_eq!(pool(&window, true, &[1.0, 4.0, 3.0, 2.0], 1), [4.0, 3.0]);
+/// assert_eq!(pool(&window, false, &[1.0, 4.0, 3.0, 2.0], 1), [2.5, 2.5]);
+/// ```
+#[must_use]
+pub fn pool(window: &OracleConv, largest: bool, x: &[f64], rows: usize) -> Vec<f64> {
+    let ([height, width, _], channels) = (window.out_image(), window.image[2]);
+    let mut y = Vec::new();
+    for row in x.chunks(x.len() / rows) {
+        for at in 0..height * width * channels {
+            let position = [at / channels / width, at / channels % width];
+            let taps = (0..window.kernel[0]).flat_map(|a| (0..window.kernel[1]).map(move |e| [a, e]));
+            let seen: Vec<f64> =
+                taps.filter_map(|tap| Some(row[window.pixel(position, tap)? + at % channels])).collect();
+            y.push(match largest {
+                true => seen.iter().copied().fold(f64::NEG_INFINITY, f64::max),
+                false => seen.iter().sum::<f64>() / (window.kernel[0] * window.kernel[1]) as f64,
+            });
+        }
+    }
+    y
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

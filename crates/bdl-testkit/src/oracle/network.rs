@@ -1,6 +1,6 @@
 //! Networks whose noise is part of the layer, so that `forward` is a plain function of the parameters.
 
-use super::{OracleConv, sigmoid, softplus};
+use super::{OracleConv, pool, sigmoid, softplus};
 use crate::stats::normal_cdf;
 use std::ops::Range;
 
@@ -56,6 +56,18 @@ pub enum FrozenMask {
     Pass(Vec<bool>),
     /// One mask per row, `[rows, dim]`.
     Row(Vec<bool>),
+}
+
+impl FrozenMask {
+    /// A mask over channels as one over units, channels last.
+    fn at_each_pixel(&self, pixels: usize, channels: usize) -> Self {
+        let spread = |mask: &[bool]| mask.chunks(channels).flat_map(|m| m.repeat(pixels)).collect();
+        match self {
+            Self::Mean => Self::Mean,
+            Self::Pass(mask) => Self::Pass(spread(mask)),
+            Self::Row(mask) => Self::Row(spread(mask)),
+        }
+    }
 }
 
 /// The noise of a variational layer, which also says by which estimator it enters.
@@ -135,6 +147,22 @@ pub enum OracleLayer {
         /// Whether there is a bias block.
         bias: bool,
     },
+    /// Dropout of whole channels: [`Dropout`](OracleLayer::Dropout) with a mask `[channels]`, or `[rows, channels]`.
+    Dropout2d {
+        /// Number of channels; the last axis of the image.
+        channels: usize,
+        /// Probability that a channel is zeroed, in [0, 1).
+        drop_prob: f64,
+        /// Which are.
+        mask: FrozenMask,
+    },
+    /// The largest number, or the mean, of each window.
+    Pool {
+        /// Its window.
+        window: OracleConv,
+        /// Whether the largest.
+        largest: bool,
+    },
     /// Blocks `weight.mu`, `weight.rho`, `bias.mu`, `bias.rho`, of the shapes of [`Conv2d`](OracleLayer::Conv2d). Local
     /// reparameterization draws each output of each position on its own. math.md#convolution-local
     VariationalConv2d {
@@ -156,6 +184,7 @@ impl OracleLayer {
     fn blocks(&self) -> Vec<(&'static str, usize)> {
         let (names, weights, biases, bias) = match self {
             Self::Activation(_) | Self::Dropout { .. } => return Vec::new(),
+            Self::Dropout2d { .. } | Self::Pool { .. } => return Vec::new(),
             Self::Dense { in_dim, out_dim, bias } => (PLAIN, in_dim * out_dim, *out_dim, bias),
             Self::VariationalDense { in_dim, out_dim, bias, .. } => {
                 (VARIATIONAL, in_dim * out_dim, *out_dim, bias)
@@ -182,6 +211,11 @@ impl OracleLayer {
             }
             Self::Activation(kind) => x.iter().map(|&v| kind.apply(v)).collect(),
             Self::Dropout { drop_prob, mask } => dropout(*drop_prob, mask, x, rows),
+            Self::Dropout2d { channels, drop_prob, mask } => {
+                let pixels = x.len() / rows / channels;
+                dropout(*drop_prob, &mask.at_each_pixel(pixels, *channels), x, rows)
+            }
+            Self::Pool { window, largest } => pool(window, *largest, x, rows),
             Self::VariationalDense { in_dim, out_dim, eps, .. } => {
                 let linear =
                     |x: &[f64], w: &[f64], b: &[f64]| dense(x, x.len() / in_dim, *in_dim, *out_dim, w, b);
