@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bdl_dist::Density;
 
 use crate::{
-    ActivationLayer, BatchNorm, Dense, Dropout, Error, Layer, LayerNorm, PrunedSparseVdDense,
-    PrunedVariationalConv2d, PrunedVariationalDense, Residual, SparseVdDense, VariationalConv2d,
-    VariationalDense,
+    ActivationLayer, AvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Dropout2d, Error, Flatten, Layer,
+    LayerNorm, MaxPool2d, PrunedSparseVdDense, PrunedVariationalConv2d, PrunedVariationalDense, Residual,
+    SparseVdDense, VariationalConv2d, VariationalDense,
 };
 
 /// Builds a layer from its configuration bytes.

@@ -74,8 +74,10 @@ fn values_and_gradients_are_those_of_the_loops_on_any_number_of_threads() {
         let dy = numbers(rows * (pixels + 2) * channels, 2);
         let expected = by_loops(pixels, channels, rows, &x, &dy).map(|v| bits(&v));
         for threads in [1, 2, 3] {
-            let got = pooled(&Threads::new(threads), pixels, channels, rows, &x, &dy).map(|v| bits(&v));
+            let pool = Threads::new(threads);
+            let got = pooled(&pool, pixels, channels, rows, &x, &dy).map(|v| bits(&v));
             assert_eq!(got, expected, "{pixels} pixels of {channels}, {rows} rows, {threads} threads");
+            assert!(rows < 200 || threads == 1 || pool.workers() > 1, "nobody shared the work");
         }
     }
 }
