@@ -44,15 +44,7 @@ impl Dropout {
     /// [`Error::Argument`] unless `drop_prob` is in `[0, 1)`: at 1 nothing is left to scale up.
     pub fn new(dim: usize, drop_prob: f64) -> Result<Self, Error> {
         check_dims(Self::KIND, dim, dim)?;
-        if !(0.0..1.0).contains(&drop_prob) {
-            let (layer, expected) = (Self::KIND.to_owned(), "in [0, 1)".to_owned());
-            return Err(Error::Argument {
-                layer,
-                argument: "drop_prob",
-                expected,
-                got: drop_prob.to_string(),
-            });
-        }
+        check_drop_prob(Self::KIND, drop_prob)?;
         Ok(Self { dim, drop_prob })
     }
 
@@ -143,4 +135,13 @@ impl Layer for Dropout {
     fn report(&self, _: &KlAt<'_>) -> LayerReport {
         LayerReport { drop_prob: Some(self.drop_prob), ..LayerReport::default() }
     }
+}
+
+/// At 1 nothing is left to scale up.
+pub(crate) fn check_drop_prob(layer: &str, got: f64) -> Result<(), Error> {
+    if (0.0..1.0).contains(&got) {
+        return Ok(());
+    }
+    let (layer, expected) = (layer.to_owned(), "in [0, 1)".to_owned());
+    Err(Error::Argument { layer, argument: "drop_prob", expected, got: got.to_string() })
 }

@@ -6,9 +6,9 @@ use std::sync::Arc;
 use bdl_dist::Density;
 
 use crate::{
-    ActivationLayer, BatchNorm, Dense, Dropout, Error, Layer, LayerNorm, PrunedSparseVdDense,
-    PrunedVariationalConv2d, PrunedVariationalDense, Residual, SparseVdDense, VariationalConv2d,
-    VariationalDense,
+    ActivationLayer, BatchNorm, CorrelatedVd, Dense, Dropout, Error, GaussianDropout, IndependentVdConv2d,
+    IndependentVdDense, Layer, LayerNorm, PrunedSparseVdDense, PrunedVariationalConv2d,
+    PrunedVariationalDense, Residual, SparseVdConv2d, SparseVdDense, VariationalConv2d, VariationalDense,
 };
 
 /// Builds a layer from its configuration bytes.
@@ -44,16 +44,21 @@ pub struct Registry {
 impl Default for Registry {
     /// The kinds of this crate.
     fn default() -> Self {
-        let ours: [(&str, Builder); 12] = [
+        let ours: [(&str, Builder); 17] = [
             (ActivationLayer::KIND, Builder::Plain(ActivationLayer::build)),
             (BatchNorm::KIND, Builder::Plain(BatchNorm::build)),
+            (CorrelatedVd::KIND, Builder::Plain(CorrelatedVd::build)),
             (Dense::KIND, Builder::Plain(Dense::build)),
             (Dropout::KIND, Builder::Plain(Dropout::build)),
+            (GaussianDropout::KIND, Builder::Plain(GaussianDropout::build)),
+            (IndependentVdConv2d::KIND, Builder::Holder(IndependentVdConv2d::build)),
+            (IndependentVdDense::KIND, Builder::Holder(IndependentVdDense::build)),
             (LayerNorm::KIND, Builder::Plain(LayerNorm::build)),
             (PrunedSparseVdDense::KIND, Builder::Holder(PrunedSparseVdDense::build)),
             (PrunedVariationalConv2d::KIND, Builder::Holder(PrunedVariationalConv2d::build)),
             (PrunedVariationalDense::KIND, Builder::Holder(PrunedVariationalDense::build)),
             (Residual::KIND, Builder::Holder(Residual::build)),
+            (SparseVdConv2d::KIND, Builder::Holder(SparseVdConv2d::build)),
             (SparseVdDense::KIND, Builder::Holder(SparseVdDense::build)),
             (VariationalConv2d::KIND, Builder::Holder(VariationalConv2d::build)),
             (VariationalDense::KIND, Builder::Holder(VariationalDense::build)),
