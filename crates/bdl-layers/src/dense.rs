@@ -52,6 +52,14 @@ pub(crate) fn check_finite(layer: &str, argument: &'static str, got: f64) -> Res
     Err(Error::Argument { layer, argument, expected, got: got.to_string() })
 }
 
+pub(crate) fn check_alpha(layer: &str, got: f64) -> Result<(), Error> {
+    if got > 0.0 && got < 1.0 {
+        return Ok(());
+    }
+    let (layer, expected) = (layer.to_owned(), "in (0, 1)".to_owned());
+    Err(Error::Argument { layer, argument: "init_alpha", expected, got: got.to_string() })
+}
+
 pub(crate) fn check_positive(layer: &str, argument: &'static str, got: f64) -> Result<(), Error> {
     if got.is_finite() && got > 0.0 {
         return Ok(());

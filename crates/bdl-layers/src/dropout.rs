@@ -66,11 +66,8 @@ struct Masks {
 
 impl Masks {
     fn new(layer: &str, units: usize, positions: usize, drop_prob: f64) -> Result<Self, Error> {
-        if (0.0..1.0).contains(&drop_prob) {
-            return Ok(Self { units, positions, drop_prob });
-        }
-        let (layer, expected) = (layer.to_owned(), "in [0, 1)".to_owned());
-        Err(Error::Argument { layer, argument: "drop_prob", expected, got: drop_prob.to_string() })
+        check_drop_prob(layer, drop_prob)?;
+        Ok(Self { units, positions, drop_prob })
     }
 
     fn keep(&self) -> f64 {
@@ -190,4 +187,13 @@ impl Layer for Dropout {
     fn report(&self, _: &KlAt<'_>) -> LayerReport {
         self.masks.report()
     }
+}
+
+/// At 1 nothing is left to scale up.
+pub(crate) fn check_drop_prob(layer: &str, got: f64) -> Result<(), Error> {
+    if (0.0..1.0).contains(&got) {
+        return Ok(());
+    }
+    let (layer, expected) = (layer.to_owned(), "in [0, 1)".to_owned());
+    Err(Error::Argument { layer, argument: "drop_prob", expected, got: got.to_string() })
 }

@@ -1,5 +1,7 @@
 //! Posterior families: how a variational layer's standard deviations come from its parameters, and what they cost.
 
+mod grain;
+mod independent_vd;
 mod sparse_vd;
 
 use std::fmt::Debug;
@@ -13,7 +15,11 @@ use crate::dense::check_positive;
 use crate::prior::{self, OfWeight};
 use crate::{Error, KlAt, KlTerm, LayerReport, Prior, Registry};
 
-pub use sparse_vd::{SparseVd, SparseVdDense, SparseVdV1};
+pub use grain::Grain;
+pub(crate) use grain::GrainV1;
+pub(crate) use independent_vd::logit;
+pub use independent_vd::{IndependentVd, IndependentVdConv2d, IndependentVdDense, IndependentVdV1};
+pub use sparse_vd::{SparseVd, SparseVdConv2d, SparseVdDense, SparseVdV1};
 
 /// The sizes of a layer that its posterior family needs to know.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -54,6 +54,11 @@ pub enum KlForm {
         /// The prior of each weight.
         prior: Arc<dyn Density>,
     },
+    /// That of the weights of variational dropout, from the log-uniform prior: so many weights for each `alpha = sigmoid(value)`.
+    Dropout {
+        /// Weights that share an alpha.
+        weights: f64,
+    },
 }
 
 impl KlForm {
@@ -86,6 +91,7 @@ impl KlForm {
             Self::Density { prior } => {
                 density::add_grad(&**prior, [value, raw], eps, weight, [d_value, d_raw]);
             }
+            Self::Dropout { weights } => kernels::kl_dropout_slope(weight * *weights as f32, value, d_value),
         }
     }
 
@@ -98,6 +104,7 @@ impl KlForm {
             Self::Normal { prior } => kl_normal(value, raw, prior).unwrap_or(f64::NAN),
             Self::LogUniform => kernels::kl_log_uniform(value, raw),
             Self::Density { prior } => density::kl(&**prior, value, raw),
+            Self::Dropout { weights } => weights * kernels::kl_dropout(value),
         }
     }
 
@@ -207,10 +214,11 @@ mod tests {
         let n = 2 * KlTerm::SHARD + 7;
         let params: Vec<f32> = (0..2 * n).map(|i| (i as f32 * 0.37).sin()).collect();
         let prior = Normal::new(0.1, 0.5).unwrap();
-        let squares = KlForm::Squares { half_precision: 0.3 };
+        let (squares, dropout) = (KlForm::Squares { half_precision: 0.3 }, KlForm::Dropout { weights: 3.0 });
         let laplace: Arc<dyn Density> = Arc::new(Laplace::new(0.5).unwrap());
         let of_density = KlForm::Density { prior: laplace.clone() };
-        for form in [KlForm::Zero, squares, KlForm::Normal { prior }, KlForm::LogUniform, of_density] {
+        let normal = KlForm::Normal { prior };
+        for form in [KlForm::Zero, squares, normal, KlForm::LogUniform, of_density, dropout] {
             let term = KlTerm { range: 0..2 * n, form: form.clone() };
             let whole = match &form {
                 KlForm::Zero => 0.0,
@@ -218,6 +226,7 @@ mod tests {
                 KlForm::Normal { prior } => kl_normal(&params[..n], &params[n..], prior).unwrap(),
                 KlForm::LogUniform => kernels::kl_log_uniform(&params[..n], &params[n..]),
                 KlForm::Density { prior } => density::kl(&**prior, &params[..n], &params[n..]),
+                KlForm::Dropout { weights } => weights * kernels::kl_dropout(&params),
             };
             let kl = term.kl(&params);
             assert!((kl - whole).abs() <= 1e-12 * whole.abs(), "{form:?}: {kl} {whole}");

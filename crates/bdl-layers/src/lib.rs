@@ -12,6 +12,7 @@ mod error;
 mod family;
 mod file;
 mod flatten;
+mod gaussian_dropout;
 mod image;
 mod kl;
 mod layer;
@@ -36,9 +37,13 @@ pub use block::{Block, BlockEntry, Role, place};
 pub use conv::{Conv2dMap, Conv2dV1, Filters};
 pub use dropout::{Dropout, Dropout2d};
 pub use error::Error;
-pub use family::{Extent, Family, MeanField, MeanFieldV1, SparseVd, SparseVdDense, SparseVdV1};
+pub use family::{
+    Extent, Family, Grain, IndependentVd, IndependentVdConv2d, IndependentVdDense, IndependentVdV1,
+    MeanField, MeanFieldV1, SparseVd, SparseVdConv2d, SparseVdDense, SparseVdV1,
+};
 pub use file::{Container, FORMAT_VERSION, PARAMS, PLAN, Section, push_network, read_network, write_beside};
 pub use flatten::{Flatten, ImageOrder};
+pub use gaussian_dropout::{CorrelatedVd, GaussianDropout};
 pub use image::{Image, Window};
 pub use kl::{KlForm, KlTerm};
 pub use layer::{Backward, Context, Form, KlAt, Layer, LayerReport, Scratch};

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use bdl_dist::Density;
 
 use crate::{
-    ActivationLayer, AvgPool2d, BatchNorm, Conv2d, Dense, Dropout, Dropout2d, Error, Flatten, Layer,
-    LayerNorm, MaxPool2d, PrunedSparseVdDense, PrunedVariationalConv2d, PrunedVariationalDense, Residual,
+    ActivationLayer, AvgPool2d, BatchNorm, Conv2d, CorrelatedVd, Dense, Dropout, Dropout2d, Error, Flatten,
+    GaussianDropout, IndependentVdConv2d, IndependentVdDense, Layer, LayerNorm, MaxPool2d,
+    PrunedSparseVdDense, PrunedVariationalConv2d, PrunedVariationalDense, Residual, SparseVdConv2d,
     SparseVdDense, VariationalConv2d, VariationalDense,
 };
 
@@ -44,21 +45,26 @@ pub struct Registry {
 impl Default for Registry {
     /// The kinds of this crate.
     fn default() -> Self {
-        let ours: [(&str, Builder); 17] = [
+        let ours: [(&str, Builder); 22] = [
             (ActivationLayer::KIND, Builder::Plain(ActivationLayer::build)),
             (AvgPool2d::KIND, Builder::Plain(AvgPool2d::build)),
             (BatchNorm::KIND, Builder::Plain(BatchNorm::build)),
             (Conv2d::KIND, Builder::Plain(Conv2d::build)),
+            (CorrelatedVd::KIND, Builder::Plain(CorrelatedVd::build)),
             (Dense::KIND, Builder::Plain(Dense::build)),
             (Dropout::KIND, Builder::Plain(Dropout::build)),
             (Dropout2d::KIND, Builder::Plain(Dropout2d::build)),
             (Flatten::KIND, Builder::Plain(Flatten::build)),
+            (GaussianDropout::KIND, Builder::Plain(GaussianDropout::build)),
+            (IndependentVdConv2d::KIND, Builder::Holder(IndependentVdConv2d::build)),
+            (IndependentVdDense::KIND, Builder::Holder(IndependentVdDense::build)),
             (LayerNorm::KIND, Builder::Plain(LayerNorm::build)),
             (MaxPool2d::KIND, Builder::Plain(MaxPool2d::build)),
             (PrunedSparseVdDense::KIND, Builder::Holder(PrunedSparseVdDense::build)),
             (PrunedVariationalConv2d::KIND, Builder::Holder(PrunedVariationalConv2d::build)),
             (PrunedVariationalDense::KIND, Builder::Holder(PrunedVariationalDense::build)),
             (Residual::KIND, Builder::Holder(Residual::build)),
+            (SparseVdConv2d::KIND, Builder::Holder(SparseVdConv2d::build)),
             (SparseVdDense::KIND, Builder::Holder(SparseVdDense::build)),
             (VariationalConv2d::KIND, Builder::Holder(VariationalConv2d::build)),
             (VariationalDense::KIND, Builder::Holder(VariationalDense::build)),

@@ -6,10 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bdl_dist::NoiseRng;
 use bdl_layers::{
-    Activation, ActivationLayer, AvgPool2d, Backward, BatchNorm, Block, Context, Conv2d, Dense, Dropout,
-    Dropout2d, Error, Filters, Flatten, Form, Image, ImageOrder, KlAt, Layer, LayerNorm, LayerReport,
-    MaxPool2d, Pass, Prior, Registry, Residual, Scratch, SparseVdDense, VariationalConv2d, VariationalDense,
-    Window, conformance,
+    Activation, ActivationLayer, AvgPool2d, Backward, BatchNorm, Block, Context, Conv2d, CorrelatedVd, Dense,
+    Dropout, Dropout2d, Error, Filters, Flatten, Form, GaussianDropout, Grain, Image, ImageOrder,
+    IndependentVdConv2d, IndependentVdDense, KlAt, Layer, LayerNorm, LayerReport, MaxPool2d, Pass, Prior,
+    Registry, Residual, Scratch, SparseVdConv2d, SparseVdDense, VariationalConv2d, VariationalDense, Window,
+    conformance,
 };
 use bdl_tensor::{Mat, MatMut};
 
@@ -40,6 +41,20 @@ fn every_layer_keeps_the_contract() {
         Box::new(SparseVdDense::new(4, 3).unwrap().with_init_ln_sigma2(1.0).unwrap()),
         Box::new(SparseVdDense::new(3, 2).unwrap().without_bias()),
     ];
+    for grain in [Grain::Layer, Grain::Unit, Grain::Weight] {
+        table.push(Box::new(IndependentVdDense::new(4, 3, grain).unwrap()));
+        table.push(Box::new(IndependentVdDense::new(12, 7, grain).unwrap().with_init_alpha(0.9).unwrap()));
+        table.push(Box::new(IndependentVdDense::new(3, 1, grain).unwrap().without_bias()));
+    }
+    for grain in [Grain::Layer, Grain::Unit] {
+        table.push(Box::new(CorrelatedVd::new(5, grain).unwrap()));
+        let layer = CorrelatedVd::new(3, grain).unwrap().over_positions(4).unwrap();
+        table.push(Box::new(layer.with_init_alpha(0.7).unwrap()));
+        table.push(Box::new(CorrelatedVd::new(1, grain).unwrap()));
+    }
+    table.push(Box::new(GaussianDropout::new(5, 0.3).unwrap()));
+    table.push(Box::new(GaussianDropout::new(3, 0.5).unwrap().over_positions(4).unwrap()));
+    table.push(Box::new(GaussianDropout::new(5, 0.0).unwrap()));
     for (image, filters) in [
         (Image::new(4, 4, 2), Filters::new(3, Window::new([3, 2]))),
         (Image::new(5, 4, 2), Filters::new(4, Window::new([2, 3]).stride([2, 1]).padding([0, 1])).groups(2)),
@@ -48,6 +63,8 @@ fn every_layer_keeps_the_contract() {
     ] {
         table.push(Box::new(VariationalConv2d::new(image, filters, Prior::StdDev(0.7)).unwrap()));
         table.push(Box::new(Conv2d::new(image, filters).unwrap().with_length_scale(0.5).unwrap()));
+        table.push(Box::new(SparseVdConv2d::new(image, filters).unwrap()));
+        table.push(Box::new(IndependentVdConv2d::new(image, filters, Grain::Unit).unwrap()));
     }
     for activation in Activation::ALL {
         table.push(Box::new(ActivationLayer::new(activation, 6).unwrap()));

@@ -6,16 +6,16 @@ mod common;
 
 use bdl_dist::{Noise, Purpose};
 use bdl_layers::{
-    Activation, Conv2d, Conv2dMap, DenseMap, Estimator, Filters, Image, LinearMap, Pass, Plan, Prior, Scope,
-    VariationalConv2d, Window,
+    Activation, Conv2d, Conv2dMap, DenseMap, Estimator, Filters, Grain, Image, LinearMap, Pass, Plan, Prior,
+    Scope, VariationalConv2d, Window,
 };
 use bdl_tensor::{Mat, MatMut, Serial, Store};
 use bdl_testkit::finite::assert_gradient_close;
 use bdl_testkit::oracle::{OracleConv, softplus};
 use bdl_testkit::source::to_f64;
 use bdl_testkit::stats::MomentCheck;
-use common::Spec::{Act, Drop, Variational, VariationalConv};
-use common::{PASSES, bits, check_gradients, geometry, numbers, params, plan, predict};
+use common::Spec::{Act, Drop, IndependentConv, SparseConv, Variational, VariationalConv};
+use common::{PASSES, Spec, bits, check_gradients, geometry, numbers, params, plan, predict};
 use proptest::prelude::*;
 
 /// A kernel that moves in steps of 1 over the image alone.
@@ -163,18 +163,20 @@ fn varied() -> [OracleConv; 3] {
 
 #[test]
 fn gradients_match_the_oracle_for_every_geometry_activation_and_estimator() {
-    for conv in varied() {
+    let layers: [fn(OracleConv) -> Spec; 3] =
+        [VariationalConv, SparseConv, |conv| IndependentConv(conv, Grain::Unit)];
+    for (conv, layer) in varied().into_iter().flat_map(|conv| layers.map(|layer| (conv, layer))) {
         let (inputs, outputs) = (conv.image.iter().product(), conv.out_dim());
         for activation in [Activation::Relu, Activation::Tanh] {
             let specs = [
                 Drop(inputs, 0.2),
-                VariationalConv(conv),
+                layer(conv),
                 Act(activation, outputs),
                 Drop(outputs, 0.3),
                 Variational(outputs, 2),
             ];
             for (pass, pass_of) in PASSES {
-                check_gradients(&format!("{conv:?}, {activation:?}, {pass}"), &specs, pass_of);
+                check_gradients(&format!("{:?}, {activation:?}, {pass}", specs[1]), &specs, pass_of);
             }
         }
     }

@@ -3,13 +3,13 @@
 mod common;
 
 use bdl_dist::{Noise, Purpose};
-use bdl_layers::{Activation, Draw, Dropout, Estimator, Pass, Plan, Role, Scope};
+use bdl_layers::{Activation, Draw, Dropout, Estimator, Grain, Pass, Plan, Role, Scope};
 use bdl_testkit::masks::dropout_moments;
-use bdl_testkit::oracle::softplus;
+use bdl_testkit::oracle::{sigmoid, softplus};
 use bdl_testkit::source::to_f64;
 use bdl_testkit::stats::{Estimate, MomentCheck};
-use common::Spec::{Act, Dense, Drop, NoBias, Sparse, Variational};
-use common::{Spec, oracle, params, plan, predict};
+use common::Spec::{Act, Dense, Drop, Independent, NoBias, Sparse, Variational};
+use common::{Spec, alphas, oracle, params, plan, predict};
 
 /// Outputs of `passes` passes, one sample for each output of the batch.
 fn samples(
@@ -47,6 +47,12 @@ impl Drawn {
         let (sigma_w, mu_b, sigma_b) = match spec {
             Variational(..) => (map(&p[6..12], softplus), p[12..14].to_vec(), map(&p[14..], softplus)),
             Sparse(..) => (map(&p[6..12], |raw| raw.exp().sqrt()), p[12..14].to_vec(), vec![0.0; 2]),
+            Independent(_, _, grain) => {
+                let n = alphas(grain, 6, 2);
+                let alpha = |i: usize| sigmoid(p[6 + i % n]);
+                let sigma = (0..6).map(|i| p[i].abs() * alpha(i).sqrt()).collect();
+                (sigma, p[6 + n..8 + n].to_vec(), vec![0.0; 2])
+            }
             _ => unreachable!("{spec:?} draws no weights"),
         };
         Self { mu_w: p[..6].to_vec(), sigma_w, mu_b, sigma_b }
@@ -75,7 +81,8 @@ impl Drawn {
 // means E y²y′² = v·v′ + 2·E c², which tells the signs of inputs from none.
 #[test]
 fn every_estimator_has_the_closed_mean_and_variance_and_tells_rows_apart() {
-    for spec in [Variational(3, 2), Sparse(3, 2)] {
+    let independent = [Grain::Layer, Grain::Unit, Grain::Weight].map(|grain| Independent(3, 2, grain));
+    for spec in [Variational(3, 2), Sparse(3, 2)].into_iter().chain(independent) {
         let plan = plan(&[spec]);
         let params = params(&plan);
         let q = Drawn::of(spec, &params);

@@ -4,8 +4,8 @@
 mod common;
 
 use bdl_dist::{Noise, Purpose};
-use bdl_layers::{Activation, Estimator, Pass, Scope};
-use common::Spec::{Act, Dense, Drop, Sparse, Variational};
+use bdl_layers::{Activation, Estimator, Grain, Pass, Scope};
+use common::Spec::{Act, Correlated, Dense, Drop, GaussianDrop, Independent, Sparse, Variational};
 use common::{bits, numbers, plan, predict, train};
 
 fn digest(x: &[f32]) -> u64 {
@@ -41,6 +41,32 @@ fn value_stability_of_a_variational_network() {
 #[test]
 fn value_stability_of_a_sparse_vd_network() {
     assert_eq!(digests(&[Sparse(5, 7), Act(Activation::Silu, 7), Sparse(7, 2)]), SPARSE_VD);
+}
+
+#[test]
+fn value_stability_of_variational_dropout_with_independent_noise() {
+    let specs = [
+        Independent(5, 7, Grain::Layer),
+        Act(Activation::Silu, 7),
+        Independent(7, 4, Grain::Unit),
+        Act(Activation::Tanh, 4),
+        Independent(4, 2, Grain::Weight),
+    ];
+    assert_eq!(digests(&specs), INDEPENDENT_VD);
+}
+
+#[test]
+fn value_stability_of_multiplicative_noise() {
+    let specs = [
+        GaussianDrop(5, 1, 0.2),
+        Dense(5, 8),
+        Act(Activation::Silu, 8),
+        Correlated(4, 2, Grain::Unit),
+        Dense(8, 3),
+        Correlated(3, 1, Grain::Layer),
+        Dense(3, 2),
+    ];
+    assert_eq!(digests(&specs), MULTIPLICATIVE);
 }
 
 #[test]
@@ -82,3 +108,17 @@ const SPARSE_VD: [u64; 5] = [
     475993717166731799,
 ];
 const FLIPOUT: [u64; 2] = [13699683529439610162, 15516487653487971572];
+const INDEPENDENT_VD: [u64; 5] = [
+    5273115176205352489,
+    1309334889408934367,
+    11180104697905915574,
+    13309675935396629276,
+    16429780865207834201,
+];
+const MULTIPLICATIVE: [u64; 5] = [
+    2072131670973578713,
+    10455738226398513693,
+    10455738226398513693,
+    3335965084250576934,
+    1657132553924126561,
+];

@@ -15,6 +15,7 @@
 mod activation;
 mod adam;
 mod chacha;
+mod dropout_alpha;
 mod elementwise;
 mod exp;
 mod exp_table;
@@ -37,6 +38,10 @@ pub use activation::{
 };
 pub use adam::{AdamStep, adam};
 pub use chacha::{Blocks, bytes_below, chacha8};
+pub use dropout_alpha::{
+    alpha_sigma, alpha_sigma_backward, alpha_variance, alpha_variance_backward, kl_dropout, kl_dropout_slope,
+    mul_noise, mul_noise_backward,
+};
 pub use elementwise::{
     add, add_bias_rows, axpy, mul, mul_add_assign, mul_add_into, scale, sqrt_mul_add, square,
 };

@@ -18,7 +18,7 @@ mod log_uniform;
 mod normal;
 
 pub use activation::{ln_softplus, sigmoid, silu, silu_grad, softplus, tanh};
-pub use log_uniform::{log_alpha, log_uniform_kl, log_uniform_kl_slope};
+pub use log_uniform::{dropout_kl, dropout_kl_slope, log_alpha, log_uniform_kl, log_uniform_kl_slope};
 pub use normal::{erf, gelu, gelu_grad, norm_cdf};
 
 /// 1.5·2²³: adding and subtracting it rounds to the nearest integer, which is then in the low bits.

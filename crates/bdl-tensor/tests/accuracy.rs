@@ -107,6 +107,17 @@ fn the_kl_from_the_log_uniform_prior_keeps_its_stated_errors() {
     };
     assert_ulp(3.0, "log_uniform_kl", (-100.0, 8.0), math::log_uniform_kl, kl);
     assert_ulp(3.0, "… slope", (-100.0, 8.0), math::log_uniform_kl_slope, slope);
+    let [c1, c2, c3, c0] = [1.161_451_2_f32, -1.502_041_2, 0.586_299_2, 0.655_35].map(f64::from);
+    let dropout_kl = |x: f64| {
+        let a = special::sigmoid(x);
+        c0 + 0.5 * special::softplus(-x) - c1 * a - c2 * a * a - c3 * a * a * a
+    };
+    let slope = |x: f64| {
+        let a = special::sigmoid(x);
+        -(0.5 + c1 * a + 2.0 * c2 * a * a + 3.0 * c3 * a * a * a) * special::sigmoid(-x)
+    };
+    assert_ulp(4.0, "dropout_kl", (-100.0, 100.0), math::dropout_kl, dropout_kl);
+    assert_ulp(8.0, "… slope", (-100.0, 80.0), math::dropout_kl_slope, slope);
 }
 
 #[test]
@@ -163,6 +174,8 @@ fn nan_goes_through_every_function() {
         math::gelu_grad,
         math::log_uniform_kl,
         math::log_uniform_kl_slope,
+        math::dropout_kl,
+        math::dropout_kl_slope,
         |mu| math::log_alpha(mu, 0.0),
         |raw| math::log_alpha(1.0, raw),
     ];

@@ -14,7 +14,10 @@ pub use kl::{
     kl_monte_carlo_diagonal, kl_monte_carlo_full,
 };
 pub use likelihood::OracleLikelihood;
-pub use network::{FrozenEps, FrozenMask, OracleActivation, OracleBlock, OracleLayer, OracleNet};
+pub use network::{
+    FrozenEps, FrozenMask, OracleActivation, OracleAlpha, OracleBlock, OracleFamily, OracleLayer, OracleMap,
+    OracleNet,
+};
 
 /// `c = a·b` by the definition, `a: [m, k]`, `b: [k, n]`, `c: [m, n]`.
 ///

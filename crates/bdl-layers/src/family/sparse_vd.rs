@@ -6,7 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::{Extent, Family, LEAST_SIGMA};
 use crate::dense::check_finite;
 use crate::variational::kind_of;
-use crate::{DenseMap, Error, KlAt, KlForm, KlTerm, LayerReport, LinearMap, Registry, Variational};
+use crate::{
+    Conv2dMap, DenseMap, Error, Filters, Image, KlAt, KlForm, KlTerm, LayerReport, LinearMap, Registry,
+    Variational,
+};
 
 /// The posterior of sparse variational dropout, `q(w) = N(mu, e^{ln_sigma2})` under the log-uniform prior `p(ln|w|) = const`, which
 /// drives the weights that the data do not need to `alpha = sigma²/mu² → ∞`. Biases are plain parameters.
@@ -34,6 +37,9 @@ pub struct SparseVd {
 
 /// A dense layer under sparse variational dropout.
 pub type SparseVdDense = Variational<DenseMap, SparseVd>;
+
+/// A convolution under sparse variational dropout.
+pub type SparseVdConv2d = Variational<Conv2dMap, SparseVd>;
 
 /// The form in which a file holds a [`SparseVd`]; frozen.
 #[derive(Debug, Serialize, Deserialize)]
@@ -76,6 +82,18 @@ impl SparseVdDense {
     /// [`Error::Argument`] for a width of 0.
     pub fn new(in_dim: usize, out_dim: usize) -> Result<Self, Error> {
         Ok(Self::of(DenseMap::new(Self::KIND, in_dim, out_dim)?, SparseVd::new()))
+    }
+}
+
+impl SparseVdConv2d {
+    pub(crate) const KIND: &'static str = "sparse-vd-conv2d";
+
+    /// The layer, with biases.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for filters that do not fit the image.
+    pub fn new(image: Image, filters: Filters) -> Result<Self, Error> {
+        Ok(Self::of(Conv2dMap::new(Self::KIND, image, filters)?, SparseVd::new()))
     }
 }
 

@@ -5,13 +5,17 @@
 
 use bdl_dist::{Noise, Purpose};
 use bdl_layers::{
-    Activation, ActivationLayer, AvgPool2d, Conv2d, Dense, Draw, Dropout, Dropout2d, Estimator, Filters,
-    Image, Layer, MaxPool2d, Pass, Plan, Prior, Scope, SparseVdDense, VariationalConv2d, VariationalDense,
-    Window, Workspace,
+    Activation, ActivationLayer, AvgPool2d, Conv2d, CorrelatedVd, Dense, Draw, Dropout, Dropout2d, Estimator,
+    Filters, GaussianDropout, Grain, Image, IndependentVdConv2d, IndependentVdDense, Layer, MaxPool2d, Pass,
+    Plan, Prior, Scope, SparseVdConv2d, SparseVdDense, VariationalConv2d, VariationalDense, Window,
+    Workspace,
 };
 use bdl_tensor::{Mat, MatMut};
 use bdl_testkit::finite::{assert_gradient_close, central_gradient};
-use bdl_testkit::oracle::{FrozenEps, FrozenMask, OracleActivation, OracleConv, OracleLayer, OracleNet};
+use bdl_testkit::oracle::{
+    FrozenEps, FrozenMask, OracleActivation, OracleAlpha, OracleConv, OracleFamily, OracleLayer, OracleMap,
+    OracleNet,
+};
 use bdl_testkit::source::to_f64;
 
 /// One layer of a test network.
@@ -26,6 +30,11 @@ pub(crate) enum Spec {
     MaxPool(OracleConv),
     AvgPool(OracleConv),
     Drop2d([usize; 3], f64),
+    SparseConv(OracleConv),
+    Independent(usize, usize, Grain),
+    IndependentConv(OracleConv, Grain),
+    GaussianDrop(usize, usize, f64),
+    Correlated(usize, usize, Grain),
     Act(Activation, usize),
     Drop(usize, f64),
 }
@@ -51,6 +60,24 @@ pub(crate) fn plan(specs: &[Spec]) -> Plan {
                 Box::new(AvgPool2d::new(image(window.image), window_of(&window)).unwrap())
             }
             Spec::Drop2d(of, drop_prob) => Box::new(Dropout2d::new(image(of), drop_prob).unwrap()),
+            Spec::SparseConv(conv) => {
+                let (image, filters) = geometry(&conv);
+                Box::new(SparseVdConv2d::new(image, filters).unwrap().with_init_ln_sigma2(-2.0).unwrap())
+            }
+            Spec::Independent(i, o, grain) => {
+                Box::new(IndependentVdDense::new(i, o, grain).unwrap().with_init_alpha(0.4).unwrap())
+            }
+            Spec::IndependentConv(conv, grain) => {
+                let (image, filters) = geometry(&conv);
+                let layer = IndependentVdConv2d::new(image, filters, grain).unwrap();
+                Box::new(layer.with_init_alpha(0.4).unwrap())
+            }
+            Spec::GaussianDrop(units, positions, drop_prob) => {
+                Box::new(GaussianDropout::new(units, drop_prob).unwrap().over_positions(positions).unwrap())
+            }
+            Spec::Correlated(units, positions, grain) => {
+                Box::new(CorrelatedVd::new(units, grain).unwrap().over_positions(positions).unwrap())
+            }
             Spec::Act(activation, dim) => Box::new(ActivationLayer::new(activation, dim).unwrap()),
             Spec::Drop(dim, drop_prob) => Box::new(Dropout::new(dim, drop_prob).unwrap()),
         }
@@ -91,15 +118,32 @@ pub(crate) fn oracle(specs: &[Spec], pass: &Pass<'_>, rows: usize) -> OracleNet 
             OracleLayer::VariationalDense { in_dim, out_dim, bias, eps }
         }
         Spec::Sparse(in_dim, out_dim) => {
-            let units = dense_units(out_dim);
-            let mut eps = frozen_eps(at, pass, rows, [in_dim * out_dim, 0], out_dim, &units);
-            // A plain bias.
-            match &mut eps {
-                FrozenEps::Sampling { eps_b, .. } => *eps_b = vec![0.0; out_dim],
-                FrozenEps::Rows { eps_b, .. } => *eps_b = vec![0.0; rows * out_dim],
-                _ => {}
-            }
-            OracleLayer::SparseVdDense { in_dim, out_dim, bias: true, eps }
+            let drawn = [in_dim * out_dim, 0];
+            let eps = frozen_eps(at, pass, rows, drawn, out_dim, &dense_units(out_dim));
+            of_family(OracleMap::Dense { in_dim, out_dim }, OracleFamily::SparseVd, eps, [rows, out_dim])
+        }
+        Spec::SparseConv(conv) => {
+            let eps = frozen_eps(at, pass, rows, [conv.weights(), 0], conv.out_dim(), &conv_units(&conv));
+            of_family(OracleMap::Conv2d(conv), OracleFamily::SparseVd, eps, [rows, conv.channels])
+        }
+        Spec::Independent(in_dim, out_dim, grain) => {
+            let family = OracleFamily::IndependentVd { alphas: alphas(grain, in_dim * out_dim, out_dim) };
+            let drawn = [in_dim * out_dim, 0];
+            let eps = frozen_eps(at, pass, rows, drawn, out_dim, &dense_units(out_dim));
+            of_family(OracleMap::Dense { in_dim, out_dim }, family, eps, [rows, out_dim])
+        }
+        Spec::IndependentConv(conv, grain) => {
+            let family = OracleFamily::IndependentVd { alphas: alphas(grain, conv.weights(), conv.channels) };
+            let eps = frozen_eps(at, pass, rows, [conv.weights(), 0], conv.out_dim(), &conv_units(&conv));
+            of_family(OracleMap::Conv2d(conv), family, eps, [rows, conv.channels])
+        }
+        Spec::GaussianDrop(units, _, drop_prob) => {
+            let alpha = OracleAlpha::Fixed(drop_prob / (1.0 - drop_prob));
+            OracleLayer::MulNoise { units, alpha, eps: frozen_noise(at, pass, rows, units) }
+        }
+        Spec::Correlated(units, _, grain) => {
+            let alpha = OracleAlpha::Learned(alphas(grain, units, units));
+            OracleLayer::MulNoise { units, alpha, eps: frozen_noise(at, pass, rows, units) }
         }
         Spec::VariationalConv(conv) => {
             let drawn = [conv.weights(), conv.channels];
@@ -120,6 +164,38 @@ pub(crate) fn oracle(specs: &[Spec], pass: &Pass<'_>, rows: usize) -> OracleNet 
         }
     };
     OracleNet::new(specs.iter().enumerate().map(layer).collect())
+}
+
+pub(crate) fn alphas(grain: Grain, weights: usize, units: usize) -> usize {
+    match grain {
+        Grain::Layer => 1,
+        Grain::Unit => units,
+        Grain::Weight => weights,
+    }
+}
+
+/// eps of multiplicative noise on inputs.
+fn frozen_noise(at: usize, pass: &Pass<'_>, rows: usize, units: usize) -> Vec<f64> {
+    let draws = pass.mask_draw();
+    let Some(site) = pass.site(at, 0, draws) else { return Vec::new() };
+    let mut eps = vec![0.0; if draws == Draw::Row { rows * units } else { units }];
+    site.normals(units, &mut eps);
+    to_f64(&eps)
+}
+
+/// A layer of a family with plain biases, of which none is drawn.
+fn of_family(
+    map: OracleMap,
+    family: OracleFamily,
+    mut eps: FrozenEps,
+    [rows, biases]: [usize; 2],
+) -> OracleLayer {
+    match &mut eps {
+        FrozenEps::Sampling { eps_b, .. } => *eps_b = vec![0.0; biases],
+        FrozenEps::Rows { eps_b, .. } => *eps_b = vec![0.0; rows * biases],
+        _ => {}
+    }
+    OracleLayer::Family { map, family, bias: true, eps }
 }
 
 fn frozen_mask(at: usize, pass: &Pass<'_>, rows: usize, dim: usize, keep_prob: f64) -> FrozenMask {

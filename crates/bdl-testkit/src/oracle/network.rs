@@ -96,6 +96,78 @@ pub enum FrozenEps {
     },
 }
 
+/// A linear map.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OracleMap {
+    /// `y = x·W + b`, weights `[in_dim, out_dim]`.
+    Dense {
+        /// Input width.
+        in_dim: usize,
+        /// Output width.
+        out_dim: usize,
+    },
+    /// A convolution.
+    Conv2d(OracleConv),
+}
+
+impl OracleMap {
+    /// Number of weights, and of output units.
+    fn sizes(&self) -> (usize, usize) {
+        match self {
+            Self::Dense { in_dim, out_dim } => (in_dim * out_dim, *out_dim),
+            Self::Conv2d(conv) => (conv.weights(), conv.channels),
+        }
+    }
+
+    fn forward(&self, x: &[f64], w: &[f64], b: &[f64]) -> Vec<f64> {
+        match self {
+            Self::Dense { in_dim, out_dim } => dense(x, x.len() / in_dim, *in_dim, *out_dim, w, b),
+            Self::Conv2d(conv) => conv.forward(x, w, b, x.len() / conv.image.iter().product::<usize>()),
+        }
+    }
+}
+
+/// A family of normal posteriors `N(mu, sigma²)` of weights.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OracleFamily {
+    /// `sigma² = e^raw`, a raw parameter `ln_sigma2` per weight. math.md#sparse-variational-dropout
+    SparseVd,
+    /// `sigma² = mu²·sigmoid(raw)`, with so many raw parameters `logit_alpha`: weight i has the one of `i mod alphas`.
+    /// math.md#variational-dropout
+    IndependentVd {
+        /// Number of raw parameters.
+        alphas: usize,
+    },
+}
+
+impl OracleFamily {
+    /// Name and number of the raw parameters.
+    fn raw(self, weights: usize) -> (&'static str, usize) {
+        match self {
+            Self::SparseVd => ("weight.ln_sigma2", weights),
+            Self::IndependentVd { alphas } => ("weight.logit_alpha", alphas),
+        }
+    }
+
+    /// Standard deviation of each weight.
+    fn sigma(self, mu: &[f64], raw: &[f64]) -> Vec<f64> {
+        let of_weight = |(i, mu): (usize, &f64)| match self {
+            Self::SparseVd => raw[i].exp().sqrt(),
+            Self::IndependentVd { alphas } => mu.abs() * sigmoid(raw[i % alphas]).sqrt(),
+        };
+        mu.iter().enumerate().map(of_weight).collect()
+    }
+}
+
+/// The variance of multiplicative noise.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum OracleAlpha {
+    /// A fixed one.
+    Fixed(f64),
+    /// `sigmoid(logit_alpha)`, a block of so many: 1, or one per unit.
+    Learned(usize),
+}
+
 /// One layer; noise included, parameters not.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OracleLayer {
@@ -128,13 +200,23 @@ pub enum OracleLayer {
         /// Estimator and noise.
         eps: FrozenEps,
     },
-    /// Blocks `weight.mu`, `weight.ln_sigma2` `[in_dim, out_dim]`, `bias` `[out_dim]`; the bias is not drawn, and its eps, where one is asked
-    /// for, does nothing.
-    SparseVdDense {
-        /// Input width.
-        in_dim: usize,
-        /// Output width.
-        out_dim: usize,
+    /// Inputs times `1 + √alpha·eps`, one eps for each of the units and unit `k mod units` for element k of a row.
+    /// math.md#gaussian-dropout
+    MulNoise {
+        /// Number of units.
+        units: usize,
+        /// The variance of the noise.
+        alpha: OracleAlpha,
+        /// `[units]` for all rows or `[rows, units]`; empty for no noise.
+        eps: Vec<f64>,
+    },
+    /// A linear map under one of the families with plain biases: blocks `weight.mu`, `weight.<raw>`, `bias`. The eps of the biases, where
+    /// they are asked for, do nothing.
+    Family {
+        /// What the weights do.
+        map: OracleMap,
+        /// How they are distributed.
+        family: OracleFamily,
         /// Whether there is a bias block.
         bias: bool,
         /// Estimator and noise.
@@ -176,20 +258,25 @@ pub enum OracleLayer {
 }
 
 const PLAIN: &[&str] = &["weight", "bias"];
-const SPARSE: &[&str] = &["weight.mu", "weight.ln_sigma2", "bias"];
 const VARIATIONAL: &[&str] = &["weight.mu", "weight.rho", "bias.mu", "bias.rho"];
 
 impl OracleLayer {
     /// Names and lengths of the layer's blocks, in order.
     fn blocks(&self) -> Vec<(&'static str, usize)> {
         let (names, weights, biases, bias) = match self {
+            Self::MulNoise { alpha: OracleAlpha::Learned(n), .. } => return vec![("logit_alpha", *n)],
+            Self::MulNoise { .. } => return Vec::new(),
+            Self::Family { map, family, bias, .. } => {
+                let ((weights, units), (raw, raws)) = (map.sizes(), family.raw(map.sizes().0));
+                let blocks = [("weight.mu", weights), (raw, raws), ("bias", units)];
+                return blocks[..if *bias { 3 } else { 2 }].to_vec();
+            }
             Self::Activation(_) | Self::Dropout { .. } => return Vec::new(),
             Self::Dropout2d { .. } | Self::Pool { .. } => return Vec::new(),
             Self::Dense { in_dim, out_dim, bias } => (PLAIN, in_dim * out_dim, *out_dim, bias),
             Self::VariationalDense { in_dim, out_dim, bias, .. } => {
                 (VARIATIONAL, in_dim * out_dim, *out_dim, bias)
             }
-            Self::SparseVdDense { in_dim, out_dim, bias, .. } => (SPARSE, in_dim * out_dim, *out_dim, bias),
             Self::Conv2d { conv, bias } => (PLAIN, conv.weights(), conv.channels, bias),
             Self::VariationalConv2d { conv, bias, .. } => (VARIATIONAL, conv.weights(), conv.channels, bias),
         };
@@ -230,10 +317,20 @@ impl OracleLayer {
                 let linear = |x: &[f64], w: &[f64], b: &[f64]| conv.forward(x, w, b, x.len() / pixels);
                 variational(&Posterior::split(params, conv.weights()), eps, x, &linear)
             }
-            Self::SparseVdDense { in_dim, out_dim, eps, .. } => {
-                let linear =
-                    |x: &[f64], w: &[f64], b: &[f64]| dense(x, x.len() / in_dim, *in_dim, *out_dim, w, b);
-                variational(&Posterior::sparse(params, in_dim * out_dim), eps, x, &linear)
+            Self::MulNoise { units, alpha, eps } => {
+                let alpha = |unit: usize| match alpha {
+                    OracleAlpha::Fixed(alpha) => *alpha,
+                    OracleAlpha::Learned(n) => sigmoid(params[unit % n]),
+                };
+                mul_noise(x, rows, *units, alpha, eps)
+            }
+            Self::Family { map, family, eps, .. } => {
+                let (weights, _) = map.sizes();
+                let (mu_w, rest) = params.split_at(weights);
+                let (raw, mu_b) = rest.split_at(family.raw(weights).1);
+                let sigma_w = family.sigma(mu_w, raw);
+                let q = Posterior { mu_w, sigma_w, mu_b, sigma_b: vec![0.0; mu_b.len()] };
+                variational(&q, eps, x, &|x, w, b| map.forward(x, w, b))
             }
         }
     }
@@ -365,6 +462,18 @@ fn dropout(drop_prob: f64, mask: &FrozenMask, x: &[f64], rows: usize) -> Vec<f64
     x.iter().enumerate().map(scaled).collect()
 }
 
+fn mul_noise(x: &[f64], rows: usize, units: usize, alpha: impl Fn(usize) -> f64, eps: &[f64]) -> Vec<f64> {
+    let dim = x.len() / rows;
+    let noisy = |(k, &v): (usize, &f64)| {
+        let (row, unit) = (k / dim, k % dim % units);
+        match eps.len() {
+            0 => v,
+            n => v * (1.0 + alpha(unit).sqrt() * eps[(row * units + unit) % n]),
+        }
+    };
+    x.iter().enumerate().map(noisy).collect()
+}
+
 struct Posterior<'a> {
     mu_w: &'a [f64],
     sigma_w: Vec<f64>,
@@ -379,13 +488,6 @@ impl<'a> Posterior<'a> {
         let (mu_b, rho_b) = b.split_at(b.len() / 2);
         let sigma = |rho: &[f64]| rho.iter().map(|&r| softplus(r)).collect();
         Self { mu_w, sigma_w: sigma(rho_w), mu_b, sigma_b: sigma(rho_b) }
-    }
-
-    fn sparse(params: &'a [f64], weights: usize) -> Self {
-        let (mu_w, rest) = params.split_at(weights);
-        let (ln_sigma2, mu_b) = rest.split_at(weights);
-        let sigma_w = ln_sigma2.iter().map(|r| r.exp().sqrt()).collect();
-        Self { mu_w, sigma_w, mu_b, sigma_b: vec![0.0; mu_b.len()] }
     }
 }
 
