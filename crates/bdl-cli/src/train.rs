@@ -261,10 +261,14 @@ pub(crate) fn training(config: &TrainConfig) -> String {
         Schedule::Step { every, factor } => format!(", times {factor} every {every} epochs"),
         _ => String::new(),
     };
+    let from = match fit.kl_warmup.start() {
+        0.0 => "over".to_owned(),
+        start => format!("from epoch {start} to"),
+    };
     let kl = match (fit.kl_weight, fit.kl_warmup.epochs()) {
         (1.0, 0.0) => String::new(),
         (weight, 0.0) => format!(", KL times {weight}"),
-        (weight, epochs) => format!(", KL raised to {weight} over {epochs} epochs"),
+        (weight, epochs) => format!(", KL raised to {weight} {from} {epochs} epochs"),
     };
     format!(
         "{} epochs, batches of {}, {optimizer}, learning rate {}{schedule}{kl}",

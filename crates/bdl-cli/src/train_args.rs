@@ -109,9 +109,10 @@ pub(crate) struct TrainArgs {
     /// Factor of the KL; below 1 the posterior is tempered
     #[arg(long, value_name = "X", value_parser = not_negative, default_value_t = 1.0, allow_negative_numbers = true, help_heading = "Training")]
     pub(crate) kl_weight: f64,
-    /// Raise the KL's factor from 0 over the first E epochs [default: half of all for mean-field, else 0]
-    #[arg(long, value_name = "E", value_parser = not_negative, allow_negative_numbers = true, help_heading = "Training")]
-    pub(crate) kl_warmup: Option<f64>,
+    /// Raise the KL's factor from 0 over the first E epochs, or from START to E [default: half of all epochs for
+    /// posteriors over weights, else 0]
+    #[arg(long, value_name = "[START:]E", value_parser = kl_warmup, allow_negative_numbers = true, help_heading = "Training")]
+    pub(crate) kl_warmup: Option<KlWarmup>,
     /// Share of the rows held out to watch training [default: none; 0.1 with --valid-by]
     #[arg(long, value_name = "FRACTION", value_parser = inside_0_1, allow_negative_numbers = true, help_heading = "Training")]
     pub(crate) valid: Option<f64>,
@@ -273,6 +274,13 @@ fn prior(text: &str) -> Result<Prior, String> {
     text.parse::<Prior>().map_err(|e| e.to_string())
 }
 
+fn kl_warmup(text: &str) -> Result<KlWarmup, String> {
+    let (start, end) = text.split_once(':').unwrap_or(("0", text));
+    let (start, end) = (not_negative(start)?, not_negative(end)?);
+    let warmup = KlWarmup::new(end).and_then(|warmup| warmup.starting_at(start));
+    warmup.map_err(|_| format!("expected a START of at most {end}"))
+}
+
 fn schedule(text: &str) -> Result<Schedule, String> {
     let parts: Vec<&str> = text.split(':').collect();
     match *parts {
@@ -410,8 +418,10 @@ impl TrainArgs {
     /// Sets what depends on the number of rows, where no flag says otherwise.
     pub(crate) fn fit_to_rows(&self, config: &mut TrainConfig, rows: usize) -> Result<()> {
         config.fit.epochs = self.epochs.unwrap_or_else(|| config.recommended_epochs(rows));
-        let warmup = self.kl_warmup.unwrap_or_else(|| config.recommended_kl_warmup() as f64);
-        config.fit.kl_warmup = KlWarmup::new(warmup)?;
+        config.fit.kl_warmup = match self.kl_warmup {
+            Some(warmup) => warmup,
+            None => KlWarmup::new(config.recommended_kl_warmup() as f64)?,
+        };
         Ok(())
     }
 

@@ -92,11 +92,12 @@ impl Schedule {
     }
 }
 
-/// Linear KL warm-up: the KL weight grows from 0 to 1 over the first `epochs` epochs.
+/// Linear KL warm-up: the KL weight is 0 for the first `start` epochs and grows to 1 until `epochs` epochs are done.
 ///
 /// | name | default | range | meaning |
 /// |---|---|---|---|
 /// | `epochs` | 0 | `>= 0` | epochs until the weight is 1; 0: it is 1 from the start |
+/// | `start` | 0 | `[0, epochs]` | epochs until the weight is more than 0 |
 ///
 /// While the weight is below 1 the objective is *not* a bound on the log evidence.
 ///
@@ -104,6 +105,7 @@ impl Schedule {
 /// use bdl_infer::KlWarmup;
 /// let warmup = KlWarmup::new(10.0)?;
 /// assert_eq!([0.0, 5.0, 10.0, 99.0].map(|e| warmup.weight(e)), [0.0, 0.5, 1.0, 1.0]);
+/// assert_eq!([2.0, 4.0, 7.0, 10.0].map(|e| warmup.starting_at(4.0).unwrap().weight(e)), [0.0, 0.0, 0.5, 1.0]);
 /// # Ok::<(), bdl_infer::Error>(())
 /// ```
 ///
@@ -111,6 +113,7 @@ impl Schedule {
 /// Sønderby et al. 2016, Ladder Variational Autoencoders, section 2.3; `docs/math.md#kl-weight`.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct KlWarmup {
+    start: f64,
     epochs: f64,
 }
 
@@ -121,7 +124,22 @@ impl KlWarmup {
     /// [`Error::Argument`] unless `epochs` is finite and not negative.
     pub fn new(epochs: f64) -> Result<Self, Error> {
         let fits = epochs >= 0.0 && epochs.is_finite();
-        Ok(Self { epochs: check_arg("kl warm-up: epochs", "finite and >= 0", epochs, fits)? })
+        Ok(Self { start: 0.0, epochs: check_arg("kl warm-up: epochs", "finite and >= 0", epochs, fits)? })
+    }
+
+    /// The same with a weight of 0 for the first `start` epochs.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] unless `start` is between 0 and the epochs of the warm-up.
+    pub fn starting_at(self, start: f64) -> Result<Self, Error> {
+        let fits = (0.0..=self.epochs).contains(&start);
+        Ok(Self { start: check_arg("kl warm-up: start", "in [0, epochs]", start, fits)?, ..self })
+    }
+
+    /// Epochs until the weight is more than 0.
+    #[must_use]
+    pub fn start(&self) -> f64 {
+        self.start
     }
 
     /// Epochs until the weight is 1.
@@ -130,10 +148,13 @@ impl KlWarmup {
         self.epochs
     }
 
-    /// KL weight when `epoch` epochs are done, in `[0, 1]`: `min(1, epoch / epochs)`.
+    /// KL weight when `epoch` epochs are done, in `[0, 1]`: `min(1, (epoch − start)/(epochs − start))`, 0 before.
     #[must_use]
     pub fn weight(&self, epoch: f64) -> f64 {
-        done(epoch, self.epochs)
+        match self.start > 0.0 && epoch < self.epochs {
+            true => ((epoch - self.start) / (self.epochs - self.start)).clamp(0.0, 1.0),
+            false => done(epoch, self.epochs),
+        }
     }
 }
 
@@ -192,6 +213,17 @@ mod tests {
     #[test]
     fn without_warm_up_the_weight_is_one_from_the_start() {
         assert_eq!(KlWarmup::default().weight(0.0), 1.0);
+    }
+
+    #[test]
+    fn a_warm_up_may_wait() {
+        let warmup = KlWarmup::new(20.0).unwrap().starting_at(5.0).unwrap();
+        assert_eq!([0.0, 5.0, 8.0, 20.0, 30.0].map(|e| warmup.weight(e)), [0.0, 0.0, 0.2, 1.0, 1.0]);
+        let step = KlWarmup::new(5.0).unwrap().starting_at(5.0).unwrap();
+        assert_eq!([0.0, 4.9, 5.0].map(|e| step.weight(e)), [0.0, 0.0, 1.0]);
+        for start in [-1.0, 20.1, f64::NAN] {
+            assert!(warmup.starting_at(start).is_err(), "{start}");
+        }
     }
 
     #[test]

@@ -2,7 +2,8 @@
 
 use bdl_infer::{Bnn, Categorical, Gaussian, Heteroscedastic, Likelihood, NoiseSd};
 use bdl_layers::{
-    Activation, ActivationLayer, Dense, DenseMap, Dropout, Layer, LinearMap, Plan, Prior, Variational,
+    Activation, ActivationLayer, Dense, DenseMap, Dropout, Layer, LinearMap, Plan, Prior, SparseVd,
+    Variational,
 };
 
 use crate::net::{Net, Part, Shape};
@@ -139,7 +140,7 @@ impl Architecture {
     fn mask<M: Weights>(&self, map: &M, drop_prob: f64) -> Result<Option<Box<dyn Layer>>, Error> {
         Ok(match self.method {
             Method::McDropout => Some(Box::new(Dropout::new(map.in_dim(), drop_prob)?)),
-            Method::Deterministic | Method::MeanField => None,
+            Method::Deterministic | Method::MeanField | Method::SparseVd => None,
         })
     }
 
@@ -148,6 +149,7 @@ impl Architecture {
         Ok(match self.method {
             Method::Deterministic | Method::McDropout => map.plain(self.length_scale)?,
             Method::MeanField => Box::new(Variational::mean_field(map, self.prior.clone())?),
+            Method::SparseVd => Box::new(Variational::of(map, SparseVd::new())),
         })
     }
 

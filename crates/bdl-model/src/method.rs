@@ -11,11 +11,14 @@ pub enum Method {
     McDropout,
     /// Independent normal posteriors over all weights (Blundell et al. 2015).
     MeanField,
+    /// Independent normal posteriors under the log-uniform prior, which makes most weights noise (Molchanov, Ashukha &
+    /// Vetrov 2017).
+    SparseVd,
 }
 
 impl Method {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Deterministic, Self::McDropout, Self::MeanField];
+    pub const ALL: [Self; 4] = [Self::Deterministic, Self::McDropout, Self::MeanField, Self::SparseVd];
 
     /// Its name, as on the command line.
     #[must_use]
@@ -24,6 +27,7 @@ impl Method {
             Self::Deterministic => "deterministic",
             Self::McDropout => "mc-dropout",
             Self::MeanField => "mean-field",
+            Self::SparseVd => "sparse-vd",
         }
     }
 
@@ -34,6 +38,7 @@ impl Method {
             Self::Deterministic => "One value for each weight: no uncertainty about the weights",
             Self::McDropout => "Dropout that stays on in prediction",
             Self::MeanField => "A normal posterior over each weight",
+            Self::SparseVd => "Sparse variational dropout: posteriors that show which weights can go",
         }
     }
 
@@ -64,6 +69,6 @@ impl Method {
     /// Whether its weights have posteriors with standard deviations, from which an estimator draws.
     #[must_use]
     pub fn is_variational(self) -> bool {
-        self == Self::MeanField
+        matches!(self, Self::MeanField | Self::SparseVd)
     }
 }

@@ -21,6 +21,8 @@ pub(crate) enum Command {
     Uci(UciArgs),
     /// The gated methods on three splits of the set that is shipped
     Gate(GateArgs),
+    /// Known results on MNIST, trained from scratch
+    Mnist(MnistArgs),
     /// A long file through prediction: rows per second and peak memory, at a tenth of the rows and at all
     Stream(StreamArgs),
 }
@@ -51,6 +53,32 @@ pub(crate) struct UciArgs {
 /// Arguments of `gate`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct GateArgs {
+    /// Threads; 0 for as many as the machine has cores
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) threads: usize,
+}
+
+/// Arguments of `mnist`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct MnistArgs {
+    /// Folder of train-images-idx3-ubyte, t10k-images-idx3-ubyte and their labels, with or without .gz
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
+    /// What to train, comma-separated [default: all]
+    #[arg(long, value_name = "NAMES", value_delimiter = ',')]
+    pub(crate) only: Vec<String>,
+    /// Epochs [default: as many as each needs]
+    #[arg(long, value_name = "N")]
+    pub(crate) epochs: Option<usize>,
+    /// Seed of everything that is random
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub(crate) seed: u64,
+    /// A line every so many epochs
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(usize))]
+    pub(crate) every: usize,
+    /// Save each trained model to DIR/NAME.bdl
+    #[arg(long, value_name = "DIR")]
+    pub(crate) save: Option<PathBuf>,
     /// Threads; 0 for as many as the machine has cores
     #[arg(long, value_name = "N", default_value_t = 0)]
     pub(crate) threads: usize,

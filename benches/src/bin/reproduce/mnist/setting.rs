@@ -1,0 +1,109 @@
+//! What is trained on MNIST, how, and what it is to come to.
+
+use bdl_benches::uci::Error;
+use bdl_dist::ScaleMixture;
+use bdl_infer::{FitConfig, KlWarmup, Schedule};
+use bdl_layers::Scaling;
+use bdl_model::{Architecture, Method, Prior};
+
+/// A network, its training and its goal.
+pub(crate) struct Setting {
+    /// Name on the command line.
+    pub(crate) name: &'static str,
+    /// In a line.
+    pub(crate) about: &'static str,
+    /// The network as it is spelled.
+    pub(crate) net: &'static str,
+    /// Method and its settings; the network comes from `net`.
+    pub(crate) architecture: Architecture,
+    /// Epochs, unless others are asked for.
+    pub(crate) epochs: usize,
+    /// Passes at prediction, of what is not pruned.
+    pub(crate) samples: usize,
+    /// What it is to come to.
+    pub(crate) goal: Goal,
+}
+
+/// The most test error; of what is pruned, the least factor of fewer weights.
+pub(crate) struct Goal {
+    pub(crate) error: f64,
+    pub(crate) compression: Option<f64>,
+}
+
+/// All of them, the quickest first.
+pub(crate) fn settings() -> Vec<Setting> {
+    let sparse = |name, about, net, epochs, error, compression| Setting {
+        name,
+        about,
+        net,
+        architecture: Architecture { method: Method::SparseVd, ..Architecture::default() },
+        epochs,
+        samples: 1,
+        goal: Goal { error, compression: Some(compression) },
+    };
+    vec![
+        sparse(
+            "sparse-300",
+            "sparse variational dropout, a hidden layer of 300",
+            "784-300-10",
+            100,
+            0.017,
+            30.0,
+        ),
+        sparse(
+            "sparse-lenet",
+            "sparse variational dropout, LeNet-300-100",
+            "lenet-300-100",
+            200,
+            0.0195,
+            60.0,
+        ),
+        mean_field(),
+        mc_dropout(),
+    ]
+}
+
+/// Normal posteriors under a mixture of a wide and a narrow normal.
+fn mean_field() -> Setting {
+    let prior = Prior::Mixture(ScaleMixture::default(), Scaling::Same);
+    Setting {
+        name: "mean-field",
+        about: "mean field under a scale mixture, two hidden layers of 400",
+        net: "784-400-400-10",
+        architecture: Architecture { method: Method::MeanField, prior, ..Architecture::default() },
+        epochs: 200,
+        samples: 100,
+        goal: Goal { error: 0.017, compression: None },
+    }
+}
+
+/// Dropout of a fifth of the inputs and half of the hidden units, kept on at prediction.
+fn mc_dropout() -> Setting {
+    Setting {
+        name: "mc-dropout",
+        about: "MC dropout, two hidden layers of 1200",
+        net: "784-1200-1200-10",
+        architecture: Architecture {
+            method: Method::McDropout,
+            drop_prob: 0.5,
+            input_drop_prob: Some(0.2),
+            ..Architecture::default()
+        },
+        epochs: 200,
+        samples: 100,
+        goal: Goal { error: 0.014, compression: None },
+    }
+}
+
+impl Setting {
+    /// How it is trained: Adam at 1e-3, constant for half of the epochs and then in a straight line to 0, batches of 100;
+    /// posteriors over weights without their KL for 5 epochs, and with all of it from epoch 20 on.
+    pub(crate) fn fit(&self, epochs: usize, seed: u64) -> Result<FitConfig, Error> {
+        let kl_warmup = match self.architecture.method.is_variational() {
+            true => KlWarmup::new(20.0)?.starting_at(5.0)?,
+            false => KlWarmup::default(),
+        };
+        let schedule = Schedule::Linear { hold: 0.5 };
+        Ok(FitConfig { epochs, batch: 100, lr: 1e-3, schedule, kl_warmup, seed, ..FitConfig::default() })
+    }
+}
