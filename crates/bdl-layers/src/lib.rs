@@ -57,7 +57,8 @@ pub use pooling::{AvgPool2d, Largest, MaxPool2d, Mean, Pool2d, Pooling};
 pub use prior::{OwnPrior, Prior, Scaling};
 pub use prune::{Cut, Prunable, PrunedLayer, PrunedPlan, Units, Weights};
 pub use pruned::{
-    Pruned, PrunedSparseVdDense, PrunedV1, PrunedVariationalConv2d, PrunedVariationalDense, Thin,
+    Pruned, PrunedSparseVdConv2d, PrunedSparseVdDense, PrunedV1, PrunedVariationalConv2d,
+    PrunedVariationalDense, Thin,
 };
 pub use registry::{LayerBuilder, PriorBuilder, Registry};
 pub use residual::Residual;

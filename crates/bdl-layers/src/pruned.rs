@@ -99,6 +99,9 @@ pub type PrunedVariationalConv2d = Variational<Pruned<Conv2dMap>, MeanField>;
 /// What is left of a dense layer under sparse variational dropout.
 pub type PrunedSparseVdDense = Variational<Pruned<DenseMap>, SparseVd>;
 
+/// What is left of a convolution under sparse variational dropout.
+pub type PrunedSparseVdConv2d = Variational<Pruned<Conv2dMap>, SparseVd>;
+
 impl PrunedVariationalDense {
     pub(crate) const KIND: &'static str = "variational-pruned-dense";
 }
@@ -109,6 +112,10 @@ impl PrunedVariationalConv2d {
 
 impl PrunedSparseVdDense {
     pub(crate) const KIND: &'static str = "sparse-vd-pruned-dense";
+}
+
+impl PrunedSparseVdConv2d {
+    pub(crate) const KIND: &'static str = "sparse-vd-pruned-conv2d";
 }
 
 /// The form in which a file holds a [`Pruned`] map; frozen.
