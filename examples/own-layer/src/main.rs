@@ -36,7 +36,8 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let mut file = Container::default();
     push_bnn(&mut file, &bnn, &members)?;
-    let file = Container::from_bytes(&file.to_bytes()?)?;
+    let bytes = file.to_bytes()?;
+    let file = Container::from_bytes(&bytes)?;
     // Whoever does not know our kinds is told which one is missing.
     let refused = read_bnn(&file, &Kinds::default()).err().ok_or("an unknown kind must be refused")?;
     println!("\nwithout registration: {refused}");
