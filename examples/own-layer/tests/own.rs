@@ -159,7 +159,7 @@ fn a_file_loads_with_the_kinds_registered_and_names_the_one_that_is_not() {
     let refused = |kinds: &Kinds| read_bnn(&file, kinds).unwrap_err().to_string();
     assert!(
         refused(&only_layer)
-            .starts_with("layer kind \"gain-dense\" is unknown here (known: activation, dense,")
+            .starts_with("layer kind \"gain-dense\" is unknown here (known: activation, ")
     );
     only_layer.layers.register(GainDense::KIND, GainDense::build).unwrap();
     assert!(
