@@ -158,12 +158,12 @@ fn a_file_loads_with_the_kinds_registered_and_names_the_one_that_is_not() {
     let mut only_layer = Kinds::default();
     let refused = |kinds: &Kinds| read_bnn(&file, kinds).unwrap_err().to_string();
     assert!(
-        refused(&only_layer)
-            .starts_with("layer kind \"gain-dense\" is unknown here (known: activation, ")
+        refused(&only_layer).starts_with("layer kind \"gain-dense\" is unknown here (known: activation, ")
     );
     only_layer.layers.register(GainDense::KIND, GainDense::build).unwrap();
     assert!(
-        refused(&only_layer).starts_with("likelihood kind \"laplace\" is unknown here (known: categorical,")
+        refused(&only_layer)
+            .starts_with("likelihood kind \"laplace\" is unknown here (known: bernoulli, categorical,")
     );
 }
 
