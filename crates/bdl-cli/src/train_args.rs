@@ -62,7 +62,8 @@ pub(crate) struct TrainArgs {
     /// Widths of the hidden layers, or none for a linear model
     #[arg(long, value_name = "N,N,…", value_parser = hidden, default_value = "50", help_heading = "Network")]
     pub(crate) hidden: Hidden,
-    /// The whole network from its inputs to a unit for each output, such as 784-300-100-10, or lenet-300-100
+    /// The whole network from its inputs to a unit for each output, such as 784-300-100-10 or 28x28x1-conv20:5-pool2-10; by name
+    /// lenet-300-100, lenet5-caffe
     #[arg(long, value_name = "NET", value_parser = net, conflicts_with = "hidden", help_heading = "Network")]
     pub(crate) net: Option<Net>,
     /// Activation behind each hidden layer

@@ -111,8 +111,50 @@ fn a_network_is_spelled_with_its_ends() {
         ("2x3x1-2", ["--net 2x3x1-2: input", "got 2x3x1"]),
         ("lenet-300-100", ["--net 784-300-100-10: input", "got 784"]),
         ("6", ["--net <NET>", "expected 1 to 100 layers"]),
-        ("6-x-2", ["layer 1", "expected a number of units up to 65536, got \"x\""]),
+        ("6-x-2", ["layer 1", "expected units up to 65536, conv, pool or avgpool, got \"x\""]),
         ("6-2 --hidden 5", ["--net", "cannot be used with '--hidden"]),
+    ] {
+        dir.bdl(&format!("{TRAIN} --net {net}")).fails(2, &words);
+    }
+}
+
+#[test]
+fn convolutions_are_trained_scored_predicted_and_inspected() {
+    let (dir, net) = (folder(), "3x2x1-conv4:2:p1-pool2x1:s1-conv4:2-6-2");
+    for method in ["deterministic", "mc-dropout", "mean-field", "sparse-vd"] {
+        let train = "train a-images-idx3-ubyte --out m.bdl --epochs 60 --lr 0.01";
+        let told = dir.bdl(&format!("{train} --method {method} --net {net}")).ok();
+        assert!(told.contains(&format!("{net} relu")), "{told}");
+        let scores = dir.bdl("evaluate m.bdl a-images-idx3-ubyte --format json").json();
+        assert_eq!(scores["metrics"]["accuracy"]["value"], 1.0, "{method}: {scores}");
+        assert_eq!(dir.bdl("predict m.bdl alone-images-idx3-ubyte").ok().lines().count(), 61);
+        let inspected = dir.bdl("inspect m.bdl --format json").json();
+        let layers = inspected["layers"].as_array().unwrap();
+        let kind = |l: &serde_json::Value| l["kind"].as_str().unwrap().rsplit('-').next().unwrap().to_owned();
+        let seen: Vec<String> = layers.iter().map(|l| format!("{}{}", kind(l), l["shape"])).collect();
+        for shape in ["conv2d[6,48]", "pool2d[48,36]", "conv2d[36,16]", "dense[16,6]", "dense[6,2]"] {
+            assert!(seen.iter().any(|seen| seen == shape), "{method}: {shape} in {seen:?}");
+        }
+    }
+}
+
+#[test]
+fn a_convolution_that_does_not_fit_is_named_with_both_shapes() {
+    let dir = folder();
+    for (net, words) in [
+        ("3x2x1-conv4:3-2", ["layer 1, conv4:3", "an input of [3, 2, 1] padded by [0, 0], got [3, 3]"]),
+        ("3x2x1-conv4:1-conv6:1:g3-2", ["layer 2, conv6:1:g3", "a divisor of 4 input and 6 output channels"]),
+        ("3x2x1-conv4:1-pool4-2", ["layer 2, pool4", "an input of [3, 2, 4] padded by [0, 0], got [4, 4]"]),
+        (
+            "6-conv4:1-2",
+            ["layer 1, conv4:1", "expected an image HEIGHTxWIDTHxCHANNELS in front of it, got 6"],
+        ),
+        ("3x2x1-conv4:2-3", ["layer 2", "expected 2x1x4 → 2, a unit for each output, got 2x1x4 → 3"]),
+        (
+            "3x2x1-conv4:2",
+            ["layer 1", "expected units as the last layer, a unit for each output, got conv4:2"],
+        ),
+        ("lenet5-caffe", ["--net 28x28x1-conv20:5-pool2-conv50:5-pool2-500-10: input", "got 28x28x1"]),
     ] {
         dir.bdl(&format!("{TRAIN} --net {net}")).fails(2, &words);
     }

@@ -2,8 +2,8 @@
 
 use bdl_infer::{Bnn, Categorical, Gaussian, Heteroscedastic, Likelihood, NoiseSd};
 use bdl_layers::{
-    Activation, ActivationLayer, Dense, DenseMap, Dropout, Layer, LinearMap, Plan, Prior, SparseVd,
-    Variational,
+    Activation, ActivationLayer, Conv2dMap, DenseMap, Dropout, Dropout2d, Image, Largest, Layer, LinearMap,
+    Mean, Plain, Plan, Pool2d, Pooling, Prior, SparseVd, Variational, Window,
 };
 
 use crate::net::{Net, Part, Shape};
@@ -92,65 +92,37 @@ impl Architecture {
     /// For a setting outside its range, named; for a `net` that does not fit, with the part and both shapes.
     pub fn build(&self, input: impl Into<Shape>, outputs: Outputs, target_sd: f64) -> Result<Bnn, Error> {
         let likelihood = self.likelihood(outputs, target_sd)?;
-        let net = self.net(input.into(), likelihood.outputs())?;
-        let mut layers: Vec<Box<dyn Layer>> = Vec::new();
-        let mut at = net.input();
-        for (i, part) in net.parts().iter().enumerate() {
-            at = self.push_part(&mut layers, at, part)?;
-            if i + 1 < net.parts().len() {
-                layers.push(Box::new(ActivationLayer::new(self.activation, at.len())?));
-            }
-        }
-        Ok(Bnn::new(Plan::new(layers)?, likelihood)?)
-    }
-
-    /// The network as it is spelled, or that of the hidden layers, which fits.
-    fn net(&self, input: Shape, outputs: usize) -> Result<Net, Error> {
+        let (input, outputs) = (input.into(), likelihood.outputs());
         let net = match &self.net {
             Some(net) => net.clone(),
             None => Net::dense(input, self.hidden.iter().copied().chain([outputs])),
         };
-        net.check_ends(input, outputs)?;
-        check_size(&net, if self.net.is_some() { "--net" } else { "--hidden" })?;
-        Ok(net)
-    }
-
-    /// Puts a part behind the others; the shape of what it gives.
-    fn push_part(&self, layers: &mut Vec<Box<dyn Layer>>, at: Shape, part: &Part) -> Result<Shape, Error> {
-        match *part {
-            Part::Dense(units) => {
-                self.push(layers, DenseMap::new("dense", at.len(), units)?)?;
-                Ok(Shape::Flat(units))
+        net.check_input(input)?;
+        let mut stack = Stack { of: self, layers: Vec::new(), weights: 0 };
+        let mut at = net.input();
+        for (i, part) in net.parts().iter().enumerate() {
+            if i + 1 == net.parts().len() {
+                net.check_outputs(at, outputs)?;
+            }
+            at = stack.push_part(&net, i, at)?;
+            if i + 1 < net.parts().len() && !matches!(part, Part::Pool(_)) {
+                stack.layers.push(Box::new(ActivationLayer::new(self.activation, at.len())?));
             }
         }
+        self.check_size(stack.weights, input)?;
+        Ok(Bnn::new(Plan::new(stack.layers)?, likelihood)?)
     }
 
-    /// Puts a layer of weights behind the others, and in front of it what the method wants there.
-    fn push<M: Weights>(&self, layers: &mut Vec<Box<dyn Layer>>, map: M) -> Result<(), Error> {
-        let drop_prob = match self.input_drop_prob {
-            Some(of_inputs) if layers.is_empty() => of_inputs,
-            _ => self.drop_prob,
-        };
-        layers.extend(self.mask(&map, drop_prob)?);
-        layers.push(self.layer(map)?);
-        Ok(())
-    }
-
-    /// What the method puts on the inputs of a layer of weights.
-    fn mask<M: Weights>(&self, map: &M, drop_prob: f64) -> Result<Option<Box<dyn Layer>>, Error> {
-        Ok(match self.method {
-            Method::McDropout => Some(Box::new(Dropout::new(map.in_dim(), drop_prob)?)),
-            Method::Deterministic | Method::MeanField | Method::SparseVd => None,
-        })
-    }
-
-    /// What the method makes of a linear map.
-    fn layer<M: Weights>(&self, map: M) -> Result<Box<dyn Layer>, Error> {
-        Ok(match self.method {
-            Method::Deterministic | Method::McDropout => map.plain(self.length_scale)?,
-            Method::MeanField => Box::new(Variational::mean_field(map, self.prior.clone())?),
-            Method::SparseVd => Box::new(Variational::of(map, SparseVd::new())),
-        })
+    /// Refuses a network that memory cannot hold, before it is asked for.
+    fn check_size(&self, weights: usize, input: Shape) -> Result<(), Error> {
+        match weights {
+            0..=MAX_WEIGHTS => Ok(()),
+            got => Err(Error::Argument {
+                what: if self.net.is_some() { "--net" } else { "--hidden" },
+                expected: "widths that make at most 100000000 weights",
+                got: format!("{got}, with {} inputs", input.len()),
+            }),
+        }
     }
 
     fn likelihood(&self, outputs: Outputs, target_sd: f64) -> Result<Box<dyn Likelihood>, Error> {
@@ -167,15 +139,80 @@ impl Architecture {
     }
 }
 
-/// A linear map that also has a layer with one value per weight.
-trait Weights: LinearMap {
-    /// This layer, its weights under the prior N(0, 1/length_scale²).
-    fn plain(&self, length_scale: f64) -> Result<Box<dyn Layer>, Error>;
+/// Layers as they come about, one behind the other.
+struct Stack<'a> {
+    of: &'a Architecture,
+    layers: Vec<Box<dyn Layer>>,
+    /// Weights and biases of the maps so far.
+    weights: usize,
 }
 
-impl Weights for DenseMap {
-    fn plain(&self, length_scale: f64) -> Result<Box<dyn Layer>, Error> {
-        Ok(Box::new(Dense::new(self.in_dim(), self.out_dim())?.with_length_scale(length_scale)?))
+impl Stack<'_> {
+    /// Puts part `index` behind the others; the shape of what it gives.
+    fn push_part(&mut self, net: &Net, index: usize, at: Shape) -> Result<Shape, Error> {
+        let fails = |e: bdl_layers::Error| net.refuse(&net.place(index), e.to_string());
+        match net.parts()[index] {
+            Part::Dense(units) => {
+                self.push(DenseMap::new("dense", at.len(), units)?, None)?;
+                Ok(Shape::Flat(units))
+            }
+            Part::Conv(conv) => {
+                let image = net.image(index, at)?;
+                let map = Conv2dMap::new("conv2d", image, conv.filters()).map_err(fails)?;
+                let out = map.out_image();
+                self.push(map, Some(image))?;
+                Ok(out.into())
+            }
+            Part::Pool(pool) => {
+                let image = net.image(index, at)?;
+                match pool.mean {
+                    true => self.push_pool::<Mean>(image, pool.window()).map_err(fails),
+                    false => self.push_pool::<Largest>(image, pool.window()).map_err(fails),
+                }
+            }
+        }
+    }
+
+    fn push_pool<P: Pooling>(&mut self, image: Image, window: Window) -> Result<Shape, bdl_layers::Error> {
+        let pool = Pool2d::<P>::new(image, window)?;
+        let out = pool.out_image();
+        self.layers.push(Box::new(pool));
+        Ok(out.into())
+    }
+
+    /// Puts a layer of weights behind the others, and in front of it what the method wants there; `image` is what the weights
+    /// see, if they see one.
+    fn push<M: LinearMap>(&mut self, map: M, image: Option<Image>) -> Result<(), Error> {
+        self.weights = self.weights.saturating_add(map.weights()).saturating_add(map.units());
+        self.layers.extend(self.mask(&map, image)?);
+        self.layers.push(self.layer(map)?);
+        Ok(())
+    }
+
+    /// What the method puts on the inputs of a layer of weights: inputs of the network are dropped one by one, and
+    /// so are units, channels in whole.
+    fn mask<M: LinearMap>(&self, map: &M, image: Option<Image>) -> Result<Option<Box<dyn Layer>>, Error> {
+        let Architecture { method, drop_prob, input_drop_prob, .. } = self.of;
+        let is_input = self.layers.is_empty();
+        let drop_prob = input_drop_prob.filter(|_| is_input).unwrap_or(*drop_prob);
+        Ok(match (method, image) {
+            (Method::McDropout, Some(image)) if !is_input => {
+                Some(Box::new(Dropout2d::new(image, drop_prob)?))
+            }
+            (Method::McDropout, _) => Some(Box::new(Dropout::new(map.in_dim(), drop_prob)?)),
+            (Method::Deterministic | Method::MeanField | Method::SparseVd, _) => None,
+        })
+    }
+
+    /// What the method makes of a linear map.
+    fn layer<M: LinearMap>(&self, map: M) -> Result<Box<dyn Layer>, Error> {
+        Ok(match self.of.method {
+            Method::Deterministic | Method::McDropout => {
+                Box::new(Plain::of(map).with_length_scale(self.of.length_scale)?)
+            }
+            Method::MeanField => Box::new(Variational::mean_field(map, self.of.prior.clone())?),
+            Method::SparseVd => Box::new(Variational::of(map, SparseVd::new())),
+        })
     }
 }
 
@@ -194,21 +231,3 @@ fn check_noise(sd: f64, target_sd: f64) -> Result<f64, Error> {
 
 /// The most weights of a network: training takes about 30 bytes for each, mean-field twice that.
 const MAX_WEIGHTS: usize = 100_000_000;
-
-/// Refuses a network that memory cannot hold, before it is asked for.
-fn check_size(net: &Net, what: &'static str) -> Result<(), Error> {
-    let (mut at, mut weights) = (net.input().len(), 0_usize);
-    for part in net.parts() {
-        let Part::Dense(units) = *part;
-        weights = weights.saturating_add(at.saturating_add(1).saturating_mul(units));
-        at = units;
-    }
-    match weights {
-        0..=MAX_WEIGHTS => Ok(()),
-        got => Err(Error::Argument {
-            what,
-            expected: "widths that make at most 100000000 weights",
-            got: format!("{got}, with {} inputs", net.input().len()),
-        }),
-    }
-}

@@ -39,7 +39,7 @@ pub use crate::evaluate::Evaluation;
 pub use crate::idx::{Images, Labels};
 pub use crate::method::Method;
 pub use crate::model::{LayerSummary, Model};
-pub use crate::net::{Net, Part, Shape};
+pub use crate::net::{Conv, Net, Part, Pooling, Shape};
 pub use crate::output::{OutputValue, PredictedRow, write_csv_header, write_csv_row};
 pub use crate::predict::{
     ClassPrediction, ModelPredictor, Prediction, Predictions, RealPrediction, RowScratch, Telling,

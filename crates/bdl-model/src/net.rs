@@ -1,25 +1,32 @@
-//! Networks as they are spelled: `784-300-100-10`.
+//! Networks as they are spelled: `784-300-100-10`, `28x28x1-conv20:5-pool2-conv50:5-pool2-500-10`.
 
-use std::fmt;
-use std::str::FromStr;
+mod spelling;
+
+use bdl_layers::{Filters, Image, Window};
 
 use crate::Error;
 
 /// A network as it is spelled: what a row is, then its parts from input to output.
 ///
 /// ```text
-/// net   = input, "-", part, { "-", part }
-/// input = units | height "x" width "x" channels
-/// part  = units                                     a dense layer
+/// net    = input, "-", part, { "-", part }
+/// input  = units | height "x" width "x" channels
+/// part   = units                                        a dense layer
+///        | "conv" channels ":" pair { ":" option }      a convolution with a kernel
+///        | "pool" pair { ":" option }                   the largest of each window
+///        | "avgpool" pair { ":" option }                the mean of each window
+/// option = "s" pair | "p" pair | "d" pair | "g" groups
+/// pair   = both | height "x" width
 /// ```
-/// The last part puts out what the target asks for: a unit for each class, or for a number one, or two where the
-/// network puts out its deviation too. `lenet-300-100` is the name of `784-300-100-10`.
+/// Options are the stride (1, of pooling its window), the padding (0), the dilation (1) and, of a convolution, the groups (1). The last part is
+/// dense and puts out what the target asks for: a unit for each class, or for a number one, or two where the
+/// network puts out its deviation too. `lenet-300-100` and `lenet5-caffe` are names.
 ///
 /// ```
 /// use bdl_model::{Net, Part};
 /// let net: Net = "784-300-10".parse()?;
 /// assert_eq!((net.input().len(), net.parts()), (784, &[Part::Dense(300), Part::Dense(10)][..]));
-/// assert_eq!("lenet-300-100".parse::<Net>()?.to_string(), "784-300-100-10");
+/// assert_eq!("lenet5-caffe".parse::<Net>()?.to_string(), "28x28x1-conv20:5-pool2-conv50:5-pool2-500-10");
 /// # Ok::<(), bdl_model::Error>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,16 +50,61 @@ pub enum Shape {
 pub enum Part {
     /// A dense layer of so many units.
     Dense(usize),
+    /// A convolution.
+    Conv(Conv),
+    /// Pooling.
+    Pool(Pooling),
 }
 
-/// Networks with a name.
-const NAMED: [(&str, &str); 1] = [("lenet-300-100", "784-300-100-10")];
+/// A convolution; pairs are height, then width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Conv {
+    /// Output channels.
+    pub channels: usize,
+    /// Size of the kernel.
+    pub kernel: [usize; 2],
+    /// Steps from one position to the next.
+    pub stride: [usize; 2],
+    /// Pixels of zeros around the image.
+    pub padding: [usize; 2],
+    /// Steps from one pixel of the kernel to the next.
+    pub dilation: [usize; 2],
+    /// Groups of channels, each with filters of its own.
+    pub groups: usize,
+}
 
-/// The greatest size that can be spelled.
-const MAX_SIZE: usize = 65_536;
+/// Pooling; pairs are height, then width.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pooling {
+    /// Whether it takes the mean of a window, and not the largest.
+    pub mean: bool,
+    /// Size of the window.
+    pub window: [usize; 2],
+    /// Steps from one position to the next.
+    pub stride: [usize; 2],
+    /// Pixels around the image.
+    pub padding: [usize; 2],
+    /// Steps from one pixel of the window to the next.
+    pub dilation: [usize; 2],
+}
 
-/// The most parts.
-const MAX_PARTS: usize = 100;
+impl Conv {
+    /// The filters.
+    #[must_use]
+    pub fn filters(&self) -> Filters {
+        let window =
+            Window::new(self.kernel).stride(self.stride).padding(self.padding).dilation(self.dilation);
+        Filters::new(self.channels, window).groups(self.groups)
+    }
+}
+
+impl Pooling {
+    /// The window.
+    #[must_use]
+    pub fn window(&self) -> Window {
+        Window::new(self.window).stride(self.stride).padding(self.padding).dilation(self.dilation)
+    }
+}
 
 impl Net {
     /// The network of dense layers of these widths.
@@ -73,28 +125,47 @@ impl Net {
         &self.parts
     }
 
-    /// Refuses data that the network does not take, and a last part that does not put out what the target asks for.
+    /// Refuses data that the network does not take.
     ///
     /// Columns and the pixels of an image may stand for each other where they are as many.
-    pub(crate) fn check_ends(&self, data: Shape, outputs: usize) -> Result<(), Error> {
+    pub(crate) fn check_input(&self, data: Shape) -> Result<(), Error> {
         let images_differ = matches!((self.input, data), (Shape::Image(a), Shape::Image(b)) if a != b);
         if images_differ || self.input.len() != data.len() {
             let what = format!("expected an input of {data}, as the data have it, got {}", self.input);
             return Err(self.refuse("input", what));
         }
-        let (at, last) = (self.parts.len(), self.parts.last().copied().unwrap_or(Part::Dense(0)));
-        match last {
-            Part::Dense(units) if units == outputs => Ok(()),
-            Part::Dense(units) => {
-                let takes = at.checked_sub(2).map_or(self.input, |i| self.parts[i].gives());
-                let what =
-                    format!("expected {takes} → {outputs}, a unit for each output, got {takes} → {units}");
-                Err(self.refuse(&format!("layer {at}"), what))
+        Ok(())
+    }
+
+    /// Refuses a last part, which takes `at`, unless it has a unit for each output.
+    pub(crate) fn check_outputs(&self, at: Shape, outputs: usize) -> Result<(), Error> {
+        match self.parts.last() {
+            Some(Part::Dense(units)) if *units == outputs => Ok(()),
+            last => {
+                let units = last.map_or(String::new(), ToString::to_string);
+                let what = format!("expected {at} → {outputs}, a unit for each output, got {at} → {units}");
+                Err(self.refuse(&format!("layer {}", self.parts.len()), what))
             }
         }
     }
 
-    fn refuse(&self, place: &str, what: String) -> Error {
+    /// The image that part `index` takes, or an error that says that it takes one.
+    pub(crate) fn image(&self, index: usize, at: Shape) -> Result<Image, Error> {
+        match at {
+            Shape::Image([height, width, channels]) => Ok(Image::new(height, width, channels)),
+            Shape::Flat(n) => {
+                let what = format!("expected an image HEIGHTxWIDTHxCHANNELS in front of it, got {n} columns");
+                Err(self.refuse(&self.place(index), what))
+            }
+        }
+    }
+
+    /// `layer 3, conv50:5`.
+    pub(crate) fn place(&self, index: usize) -> String {
+        format!("layer {}, {}", index + 1, self.parts[index])
+    }
+
+    pub(crate) fn refuse(&self, place: &str, what: String) -> Error {
         Error::Net { net: self.to_string(), place: place.to_owned(), what }
     }
 }
@@ -122,147 +193,31 @@ impl From<usize> for Shape {
     }
 }
 
-impl fmt::Display for Shape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Flat(n) => write!(f, "{n}"),
-            Self::Image([h, w, c]) => write!(f, "{h}x{w}x{c}"),
-        }
+impl From<Image> for Shape {
+    fn from(image: Image) -> Self {
+        Self::Image([image.height, image.width, image.channels])
     }
-}
-
-impl Part {
-    fn gives(self) -> Shape {
-        match self {
-            Self::Dense(units) => Shape::Flat(units),
-        }
-    }
-}
-
-impl fmt::Display for Part {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Dense(units) => write!(f, "{units}"),
-        }
-    }
-}
-
-impl fmt::Display for Net {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.input)?;
-        self.parts.iter().try_for_each(|part| write!(f, "-{part}"))
-    }
-}
-
-impl FromStr for Net {
-    type Err = Error;
-
-    /// # Errors
-    /// [`Error::Net`], naming the part that is none.
-    fn from_str(text: &str) -> Result<Self, Error> {
-        let spelled = NAMED.iter().find(|(name, _)| *name == text).map_or(text, |(_, spelled)| spelled);
-        let mut words = spelled.split('-');
-        let refuse = |place: String, what: String| Error::Net { net: text.to_owned(), place, what };
-        let first = words.next().unwrap_or_default();
-        let input = shape(first).ok_or_else(|| {
-            refuse("input".to_owned(), format!("expected columns or HEIGHTxWIDTHxCHANNELS, got {first:?}"))
-        })?;
-        let parts: Vec<Part> = words
-            .enumerate()
-            .map(|(i, word)| part(word).map_err(|what| refuse(format!("layer {}", i + 1), what)))
-            .collect::<Result<_, _>>()?;
-        match parts.len() {
-            1..=MAX_PARTS => Ok(Self { input, parts }),
-            got => Err(refuse(
-                "input".to_owned(),
-                format!("expected 1 to {MAX_PARTS} layers behind it, got {got}"),
-            )),
-        }
-    }
-}
-
-/// `784`, or `28x28x1`.
-fn shape(word: &str) -> Option<Shape> {
-    let sides: Vec<usize> = word.split('x').map(size).collect::<Option<_>>()?;
-    match sides[..] {
-        [n] => Some(Shape::Flat(n)),
-        [h, w, c] => Some(Shape::Image([h, w, c])),
-        _ => None,
-    }
-}
-
-fn part(word: &str) -> Result<Part, String> {
-    size(word)
-        .map(Part::Dense)
-        .ok_or_else(|| format!("expected a number of units up to {MAX_SIZE}, got {word:?}"))
-}
-
-/// Digits alone: `parse` would take a sign, too.
-fn size(word: &str) -> Option<usize> {
-    let digits = word.bytes().all(|b| b.is_ascii_digit());
-    word.parse().ok().filter(|n| digits && (1..=MAX_SIZE).contains(n))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn message(text: &str) -> String {
-        text.parse::<Net>().unwrap_err().to_string()
-    }
-
     #[test]
-    fn a_network_is_told_as_it_is_spelled() {
-        for text in ["784-300-100-10", "13-1", "28x28x1-300-10"] {
-            assert_eq!(text.parse::<Net>().unwrap().to_string(), text);
-        }
-        assert_eq!("28x28x1-10".parse::<Net>().unwrap().input(), Shape::Image([28, 28, 1]));
-    }
-
-    #[test]
-    fn what_is_no_network_is_named() {
-        assert_eq!(message("784"), "--net 784: input: expected 1 to 100 layers behind it, got 0");
-        assert_eq!(message("784-"), "--net 784-: layer 1: expected a number of units up to 65536, got \"\"");
-        assert_eq!(
-            message("784-3-+4"),
-            "--net 784-3-+4: layer 2: expected a number of units up to 65536, got \"+4\""
-        );
-        assert_eq!(
-            message("28x28-10"),
-            "--net 28x28-10: input: expected columns or HEIGHTxWIDTHxCHANNELS, got \"28x28\""
-        );
-        assert!(message("0-1").contains("got \"0\"") && message("1-65537").contains("got \"65537\""));
-        assert!(message(&format!("1{}", "-1".repeat(101))).contains("1 to 100 layers"));
-    }
-
-    #[test]
-    fn ends_that_do_not_fit_name_the_layer_and_both_shapes() {
-        let check = |net: &str, data, outputs| net.parse::<Net>().unwrap().check_ends(data, outputs);
+    fn an_input_that_does_not_fit_names_both_shapes() {
+        let check = |net: &str, data| net.parse::<Net>().unwrap().check_input(data);
         let image = Shape::Image([28, 28, 1]);
-        for (net, data) in [
-            ("784-9-10", Shape::Flat(784)),
-            ("784-9-10", image),
-            ("28x28x1-10", image),
-            ("28x28x1-10", Shape::Flat(784)),
-        ] {
-            check(net, data, 10).unwrap();
+        for net in ["784-9-10", "28x28x1-10"] {
+            check(net, Shape::Flat(784)).and(check(net, image)).unwrap();
         }
-        let message = |net, data, outputs| check(net, data, outputs).unwrap_err().to_string();
+        let message = |net, data| check(net, data).unwrap_err().to_string();
         assert_eq!(
-            message("784-9-10", Shape::Flat(13), 10),
+            message("784-9-10", Shape::Flat(13)),
             "--net 784-9-10: input: expected an input of 13, as the data have it, got 784"
         );
         assert_eq!(
-            message("14x56x1-10", image, 10),
+            message("14x56x1-10", image),
             "--net 14x56x1-10: input: expected an input of 28x28x1, as the data have it, got 14x56x1"
-        );
-        assert_eq!(
-            message("784-300-5", image, 10),
-            "--net 784-300-5: layer 2: expected 300 → 10, a unit for each output, got 300 → 5"
-        );
-        assert_eq!(
-            message("28x28x1-5", image, 10),
-            "--net 28x28x1-5: layer 1: expected 28x28x1 → 10, a unit for each output, got 28x28x1 → 5"
         );
     }
 }

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use bdl_layers::{Container, Section};
 use bdl_model::{
-    Error, FeatureKind, FileEvent, FilePrediction, Images, Labels, Method, Model, Net, Passes, Scope, Shape,
-    TrainConfig, Training, Valid,
+    Architecture, Error, FeatureKind, FileEvent, FilePrediction, Images, Labels, Method, Model, Net, Outputs,
+    Passes, Scope, Shape, TrainConfig, Training, Valid,
 };
 use bdl_tensor::Serial;
 use flate2::Compression;
@@ -357,4 +357,96 @@ fn the_size_of_the_images_is_checked_against_features_and_network() {
         if section.tag == of_table.tag { of_table.bytes.to_vec() } else { section.bytes.to_vec() }
     });
     assert_eq!(both, "schema: column \"image\" must be one image of 1 to 16777216 pixels");
+}
+
+#[test]
+fn convolutions_are_trained_by_every_method_and_saved() {
+    let folder = Folder::new(120);
+    for method in Method::ALL {
+        let mut config = config("label", method);
+        config.fit.epochs = 40;
+        config.architecture.net =
+            Some("4x3x1-conv6:2:p1-pool2:s1-conv4:2:g2-avgpool2x1:s1-8-4".parse().unwrap());
+        let model = train(&folder.images(), &folder.labels(), &config).unwrap().model;
+        let scores =
+            model.evaluate_images(&folder.images(), &folder.labels(), model.passes(), &Serial).unwrap();
+        assert!(scores.metric("accuracy").unwrap().value > 0.9, "{method:?}: {scores:?}");
+        let bytes = model.to_bytes().unwrap();
+        let loaded = Model::from_bytes(&bytes).unwrap();
+        assert_eq!(loaded.to_bytes().unwrap(), bytes, "{method:?}");
+        let how = FilePrediction { passes: model.passes(), ..FilePrediction::default() };
+        assert_eq!(probs(&loaded, &folder.images(), &how), probs(&model, &folder.images(), &how));
+    }
+}
+
+/// Kinds of the layers of a network, and its parameters.
+fn built(net: &str, method: Method) -> (Vec<String>, usize) {
+    let net: Net = net.parse().unwrap();
+    let (input, classes) = (net.input(), Outputs::Classes(10));
+    let bnn = Architecture { net: Some(net), method, ..Architecture::default() }.build(input, classes, 1.0);
+    let bnn = bnn.unwrap();
+    (bnn.plan().layers().map(|(_, layer)| layer.kind().to_owned()).collect(), bnn.plan().n_params())
+}
+
+#[test]
+fn lenet5_caffe_has_its_431080_weights_and_biases() {
+    let (kinds, params) = built("lenet5-caffe", Method::Deterministic);
+    let front = ["conv2d", "activation", "max-pool2d", "conv2d", "activation", "max-pool2d"];
+    assert_eq!(
+        (&kinds[..6], &kinds[6..]),
+        (&front.map(String::from)[..], &["dense", "activation", "dense"].map(String::from)[..])
+    );
+    assert_eq!(params, 431_080);
+    // One deviation more for each of the 430 500 weights, and for each of the 580 biases.
+    assert_eq!(built("lenet5-caffe", Method::SparseVd).1, 431_080 + 430_500);
+    assert_eq!(built("lenet5-caffe", Method::MeanField).1, 2 * 431_080);
+}
+
+#[test]
+fn the_documented_networks_are_built() {
+    let strided = "32x32x3-conv32:3:p1-conv32:3:p1:s2-conv64:3:p1:g4-avgpool16-10";
+    for (net, outputs) in [(strided, Outputs::Classes(10)), ("1x100x3-conv8:1x5-pool1x2-1", Outputs::Real)] {
+        let net: Net = net.parse().unwrap();
+        let input = net.input();
+        let bnn = Architecture { net: Some(net), ..Architecture::default() }.build(input, outputs, 1.0);
+        assert_eq!(bnn.unwrap().plan().in_dim(), input.len());
+    }
+}
+
+#[test]
+fn dropout_masks_pixels_and_units_and_channels_in_whole() {
+    let (kinds, _) = built("8x8x1-conv3:3-pool2-conv4:3-12-10", Method::McDropout);
+    let masks: Vec<&str> = kinds.iter().map(String::as_str).filter(|kind| kind.contains("dropout")).collect();
+    assert_eq!(masks, ["dropout", "dropout2d", "dropout", "dropout"]);
+}
+
+#[test]
+fn convolutions_that_do_not_fit_name_the_layer_and_both_shapes() {
+    let refused = |net: &str| {
+        let net: Net = net.parse().unwrap();
+        let architecture = Architecture { net: Some(net), ..Architecture::default() };
+        message(architecture.build(Shape::Image([4, 6, 1]), Outputs::Classes(2), 1.0))
+    };
+    assert_eq!(
+        refused("4x6x1-conv3:5-2"),
+        "--net 4x6x1-conv3:5-2: layer 1, conv3:5: conv2d: kernel must be within an input of [4, 6, 1] padded by [0, 0], \
+         got [5, 5] dilated by [1, 1]"
+    );
+    assert_eq!(
+        refused("4x6x1-conv3:1-conv4:1:g2-2"),
+        "--net 4x6x1-conv3:1-conv4:1:g2-2: layer 2, conv4:1:g2: conv2d: groups must be a divisor of 3 input and 4 output \
+         channels, got 2"
+    );
+    assert!(
+        refused("4x6x1-pool5-2")
+            .starts_with("--net 4x6x1-pool5-2: layer 1, pool5: max-pool2d: kernel must be within")
+    );
+    assert_eq!(
+        refused("4x6x1-7-conv3:1-2"),
+        "--net 4x6x1-7-conv3:1-2: layer 2, conv3:1: expected an image HEIGHTxWIDTHxCHANNELS in front of it, got 7 columns"
+    );
+    assert_eq!(
+        refused("4x6x1-conv3:3-5"),
+        "--net 4x6x1-conv3:3-5: layer 2: expected 2x4x3 → 2, a unit for each output, got 2x4x3 → 5"
+    );
 }

@@ -2,6 +2,7 @@
 //!
 //! Pixels enter as `byte/255`; nothing is shifted, turned or otherwise added, so that the results are those of
 //! permutation-invariant MNIST for dense networks. The test images are looked at once, behind the last epoch.
+//! LeNet-5-Caffe has the activation behind its convolutions, too.
 
 mod pruned;
 mod setting;

@@ -60,6 +60,14 @@ pub(crate) fn settings() -> Vec<Setting> {
         ),
         mean_field(),
         mc_dropout(),
+        sparse(
+            "lenet5-sparse",
+            "sparse variational dropout, LeNet-5-Caffe",
+            "lenet5-caffe",
+            100,
+            0.0085,
+            200.0,
+        ),
     ]
 }
 
