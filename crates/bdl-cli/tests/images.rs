@@ -111,7 +111,7 @@ fn a_network_is_spelled_with_its_ends() {
         ("2x3x1-2", ["--net 2x3x1-2: input", "got 2x3x1"]),
         ("lenet-300-100", ["--net 784-300-100-10: input", "got 784"]),
         ("6", ["--net <NET>", "expected 1 to 100 layers"]),
-        ("6-x-2", ["layer 1", "expected units up to 65536, conv, pool or avgpool, got \"x\""]),
+        ("6-x-2", ["layer 1", "expected units up to 65536, conv, pool, avgpool, bn, ln or res, got \"x\""]),
         ("6-2 --hidden 5", ["--net", "cannot be used with '--hidden"]),
     ] {
         dir.bdl(&format!("{TRAIN} --net {net}")).fails(2, &words);

@@ -2,11 +2,11 @@
 
 use bdl_infer::{Bnn, Categorical, Gaussian, Heteroscedastic, Likelihood, NoiseSd};
 use bdl_layers::{
-    Activation, ActivationLayer, Conv2dMap, DenseMap, Dropout, Dropout2d, Image, Largest, Layer, LinearMap,
-    Mean, Plain, Plan, Pool2d, Pooling, Prior, SparseVd, Variational, Window,
+    Activation, ActivationLayer, BatchNorm, Conv2dMap, DenseMap, Dropout, Dropout2d, Image, Largest, Layer,
+    LayerNorm, LinearMap, Mean, Plain, Plan, Pool2d, Pooling, Prior, Residual, SparseVd, Variational, Window,
 };
 
-use crate::net::{Net, Part, Shape};
+use crate::net::{Net, Part, Shape, is_activated};
 use crate::{Error, Method};
 
 /// What stands between the network's output and the target.
@@ -98,17 +98,9 @@ impl Architecture {
             None => Net::dense(input, self.hidden.iter().copied().chain([outputs])),
         };
         net.check_input(input)?;
-        let mut stack = Stack { of: self, layers: Vec::new(), weights: 0 };
-        let mut at = net.input();
-        for (i, part) in net.parts().iter().enumerate() {
-            if i + 1 == net.parts().len() {
-                net.check_outputs(at, outputs)?;
-            }
-            at = stack.push_part(&net, i, at)?;
-            if i + 1 < net.parts().len() && !matches!(part, Part::Pool(_)) {
-                stack.layers.push(Box::new(ActivationLayer::new(self.activation, at.len())?));
-            }
-        }
+        let mut stack = Stack { of: self, net: &net, layers: Vec::new(), weights: 0 };
+        let ends = stack.push_parts("", net.parts(), net.input())?;
+        net.check_outputs(ends, outputs)?;
         self.check_size(stack.weights, input)?;
         Ok(Bnn::new(Plan::new(stack.layers)?, likelihood)?)
     }
@@ -142,34 +134,57 @@ impl Architecture {
 /// Layers as they come about, one behind the other.
 struct Stack<'a> {
     of: &'a Architecture,
+    net: &'a Net,
     layers: Vec<Box<dyn Layer>>,
     /// Weights and biases of the maps so far.
     weights: usize,
 }
 
 impl Stack<'_> {
-    /// Puts part `index` behind the others; the shape of what it gives.
-    fn push_part(&mut self, net: &Net, index: usize, at: Shape) -> Result<Shape, Error> {
-        let fails = |e: bdl_layers::Error| net.refuse(&net.place(index), e.to_string());
-        match net.parts()[index] {
+    /// Puts parts behind the others, which take `at`, with their activations; the shapes that the last takes and gives. `inside`
+    /// names the part that they are in.
+    fn push_parts(&mut self, inside: &str, parts: &[Part], at: Shape) -> Result<[Shape; 2], Error> {
+        let mut ends = [at; 2];
+        for (i, part) in parts.iter().enumerate() {
+            let place = format!("{inside}layer {}, {part}", i + 1);
+            ends = [ends[1], self.push_part(&place, part, ends[1])?];
+            if is_activated(parts, i) {
+                self.layers.push(Box::new(ActivationLayer::new(self.of.activation, ends[1].len())?));
+            }
+        }
+        Ok(ends)
+    }
+
+    /// Puts a part behind the others; the shape of what it gives.
+    fn push_part(&mut self, place: &str, part: &Part, at: Shape) -> Result<Shape, Error> {
+        let net = self.net;
+        let fails = |e: bdl_layers::Error| net.refuse(place, e.to_string());
+        let image = || {
+            let what = || format!("expected an image HEIGHTxWIDTHxCHANNELS in front of it, got {at} columns");
+            at.image().ok_or_else(|| net.refuse(place, what()))
+        };
+        match part {
             Part::Dense(units) => {
-                self.push(DenseMap::new("dense", at.len(), units)?, None)?;
-                Ok(Shape::Flat(units))
+                self.push(DenseMap::new("dense", at.len(), *units)?, None)?;
+                Ok(Shape::Flat(*units))
             }
             Part::Conv(conv) => {
-                let image = net.image(index, at)?;
-                let map = Conv2dMap::new("conv2d", image, conv.filters()).map_err(fails)?;
+                let map = Conv2dMap::new("conv2d", image()?, conv.filters()).map_err(fails)?;
                 let out = map.out_image();
-                self.push(map, Some(image))?;
+                self.push(map, at.image())?;
                 Ok(out.into())
             }
-            Part::Pool(pool) => {
-                let image = net.image(index, at)?;
-                match pool.mean {
-                    true => self.push_pool::<Mean>(image, pool.window()).map_err(fails),
-                    false => self.push_pool::<Largest>(image, pool.window()).map_err(fails),
-                }
+            Part::Pool(pool) if pool.mean => self.push_pool::<Mean>(image()?, pool.window()).map_err(fails),
+            Part::Pool(pool) => self.push_pool::<Largest>(image()?, pool.window()).map_err(fails),
+            Part::BatchNorm | Part::LayerNorm => {
+                let [units, positions] = at.units();
+                self.layers.push(match part {
+                    Part::BatchNorm => Box::new(BatchNorm::new(units)?.over_positions(positions)?),
+                    _ => Box::new(LayerNorm::new(units)?.over_positions(positions)?),
+                });
+                Ok(at)
             }
+            Part::Residual(parts) => self.push_residual(place, parts, at),
         }
     }
 
@@ -180,11 +195,24 @@ impl Stack<'_> {
         Ok(out.into())
     }
 
+    /// Puts parts behind the others to whose output their input is added.
+    fn push_residual(&mut self, place: &str, parts: &[Part], at: Shape) -> Result<Shape, Error> {
+        let first = self.layers.len();
+        let [_, gives] = self.push_parts(&format!("{place}: "), parts, at)?;
+        if gives != at {
+            let what = format!("expected {at} → {at}, so that both can be added, got {at} → {gives}");
+            return Err(self.net.refuse(place, what));
+        }
+        let inside = self.layers.split_off(first);
+        self.layers.push(Box::new(Residual::new(inside)?));
+        Ok(at)
+    }
+
     /// Puts a layer of weights behind the others, and in front of it what the method wants there; `image` is what the weights
     /// see, if they see one.
     fn push<M: LinearMap>(&mut self, map: M, image: Option<Image>) -> Result<(), Error> {
-        self.weights = self.weights.saturating_add(map.weights()).saturating_add(map.units());
         self.layers.extend(self.mask(&map, image)?);
+        self.weights = self.weights.saturating_add(map.weights()).saturating_add(map.units());
         self.layers.push(self.layer(map)?);
         Ok(())
     }
@@ -193,7 +221,7 @@ impl Stack<'_> {
     /// so are units, channels in whole.
     fn mask<M: LinearMap>(&self, map: &M, image: Option<Image>) -> Result<Option<Box<dyn Layer>>, Error> {
         let Architecture { method, drop_prob, input_drop_prob, .. } = self.of;
-        let is_input = self.layers.is_empty();
+        let is_input = self.weights == 0;
         let drop_prob = input_drop_prob.filter(|_| is_input).unwrap_or(*drop_prob);
         Ok(match (method, image) {
             (Method::McDropout, Some(image)) if !is_input => {

@@ -15,6 +15,8 @@ use crate::Error;
 ///        | "conv" channels ":" pair { ":" option }      a convolution with a kernel
 ///        | "pool" pair { ":" option }                   the largest of each window
 ///        | "avgpool" pair { ":" option }                the mean of each window
+///        | "bn" | "ln"                                  batch normalization, layer normalization
+///        | "res", "+", part, { "+", part }              what comes in, plus these parts of it; no "res" among them
 /// option = "s" pair | "p" pair | "d" pair | "g" groups
 /// pair   = both | height "x" width
 /// ```
@@ -45,7 +47,7 @@ pub enum Shape {
 }
 
 /// A part of a network.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Part {
     /// A dense layer of so many units.
@@ -54,6 +56,12 @@ pub enum Part {
     Conv(Conv),
     /// Pooling.
     Pool(Pooling),
+    /// Normalization of each unit, or channel, by the moments of the batch.
+    BatchNorm,
+    /// Normalization of each row, or of the channels at each pixel, by its own moments.
+    LayerNorm,
+    /// What comes in, plus these parts of it.
+    Residual(Vec<Part>),
 }
 
 /// A convolution; pairs are height, then width.
@@ -86,6 +94,29 @@ pub struct Pooling {
     pub padding: [usize; 2],
     /// Steps from one pixel of the window to the next.
     pub dilation: [usize; 2],
+}
+
+impl Part {
+    /// Whether there are weights in it.
+    fn has_weights(&self) -> bool {
+        matches!(self, Self::Dense(_) | Self::Conv(_) | Self::Residual(_))
+    }
+
+    fn is_norm(&self) -> bool {
+        matches!(self, Self::BatchNorm | Self::LayerNorm)
+    }
+}
+
+/// Whether the activation stands behind part `index`: behind each but the last that has weights, and if a normalization follows, behind
+/// that.
+pub(crate) fn is_activated(parts: &[Part], index: usize) -> bool {
+    let followed = parts.get(index + 1).is_some_and(Part::is_norm);
+    let of = match index.checked_sub(1) {
+        Some(before) if parts[index].is_norm() => before,
+        _ if followed => return false,
+        _ => index,
+    };
+    parts[of].has_weights() && parts[index + 1..].iter().any(Part::has_weights)
 }
 
 impl Conv {
@@ -137,32 +168,13 @@ impl Net {
         Ok(())
     }
 
-    /// Refuses a last part, which takes `at`, unless it has a unit for each output.
-    pub(crate) fn check_outputs(&self, at: Shape, outputs: usize) -> Result<(), Error> {
-        match self.parts.last() {
-            Some(Part::Dense(units)) if *units == outputs => Ok(()),
-            last => {
-                let units = last.map_or(String::new(), ToString::to_string);
-                let what = format!("expected {at} → {outputs}, a unit for each output, got {at} → {units}");
-                Err(self.refuse(&format!("layer {}", self.parts.len()), what))
-            }
+    /// Refuses a network whose last part, which takes and gives these shapes, has no unit for each output.
+    pub(crate) fn check_outputs(&self, [takes, gives]: [Shape; 2], outputs: usize) -> Result<(), Error> {
+        if gives == Shape::Flat(outputs) {
+            return Ok(());
         }
-    }
-
-    /// The image that part `index` takes, or an error that says that it takes one.
-    pub(crate) fn image(&self, index: usize, at: Shape) -> Result<Image, Error> {
-        match at {
-            Shape::Image([height, width, channels]) => Ok(Image::new(height, width, channels)),
-            Shape::Flat(n) => {
-                let what = format!("expected an image HEIGHTxWIDTHxCHANNELS in front of it, got {n} columns");
-                Err(self.refuse(&self.place(index), what))
-            }
-        }
-    }
-
-    /// `layer 3, conv50:5`.
-    pub(crate) fn place(&self, index: usize) -> String {
-        format!("layer {}, {}", index + 1, self.parts[index])
+        let what = format!("expected {takes} → {outputs}, a unit for each output, got {takes} → {gives}");
+        Err(self.refuse(&format!("layer {}", self.parts.len()), what))
     }
 
     pub(crate) fn refuse(&self, place: &str, what: String) -> Error {
@@ -177,6 +189,22 @@ impl Shape {
         match self {
             Self::Flat(n) => n,
             Self::Image(sides) => crate::schema::product(&sides),
+        }
+    }
+
+    /// The image that it is.
+    pub(crate) fn image(self) -> Option<Image> {
+        match self {
+            Self::Flat(_) => None,
+            Self::Image([height, width, channels]) => Some(Image::new(height, width, channels)),
+        }
+    }
+
+    /// Units and positions: columns, or the channels and pixels of an image.
+    pub(crate) fn units(self) -> [usize; 2] {
+        match self {
+            Self::Flat(n) => [n, 1],
+            Self::Image([height, width, channels]) => [channels, height * width],
         }
     }
 
@@ -202,6 +230,24 @@ impl From<Image> for Shape {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn activations_stand_behind_weights_and_their_normalization_unless_they_are_the_last() {
+        let after = |net: &str| {
+            let net: Net = net.parse().unwrap();
+            let all = 0..net.parts().len();
+            all.filter(|&i| is_activated(net.parts(), i))
+                .map(|i| net.parts()[i].to_string())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(after("9-8-7-1"), ["8", "7"]);
+        assert_eq!(after("9-8-bn-7-ln-1-bn-1"), ["bn", "ln", "bn"]);
+        assert_eq!(after("9-bn-8-bn-ln-1"), ["bn"]);
+        assert_eq!(after("8x8x2-conv3:1-pool2-bn-res+conv3:1-1"), ["conv3:1", "res+conv3:1"]);
+        let block: Net = "9-res+8+bn+9+ln-1".parse().unwrap();
+        let Part::Residual(inside) = &block.parts()[0] else { panic!("not a residual block") };
+        assert_eq!((0..4).map(|i| is_activated(inside, i)).collect::<Vec<_>>(), [false, true, false, false]);
+    }
 
     #[test]
     fn an_input_that_does_not_fit_names_both_shapes() {

@@ -388,6 +388,43 @@ fn built(net: &str, method: Method) -> (Vec<String>, usize) {
     (bnn.plan().layers().map(|(_, layer)| layer.kind().to_owned()).collect(), bnn.plan().n_params())
 }
 
+/// Normalizations and a residual block, of images and behind them.
+const NORMALIZED: &str = "4x3x1-conv6:2:p1-bn-res+conv6:3:p1+bn+conv6:3:p1+ln-pool2-8-ln-res+8-4";
+
+#[test]
+fn normalized_and_residual_networks_are_trained_by_every_method_and_saved() {
+    let folder = Folder::new(120);
+    for method in Method::ALL {
+        let mut config = config("label", method);
+        config.fit.epochs = 40;
+        config.architecture.net = Some(NORMALIZED.parse().unwrap());
+        let model = train(&folder.images(), &folder.labels(), &config).unwrap().model;
+        let scores =
+            model.evaluate_images(&folder.images(), &folder.labels(), model.passes(), &Serial).unwrap();
+        assert!(scores.metric("accuracy").unwrap().value > 0.9, "{method:?}: {scores:?}");
+        let bytes = model.to_bytes().unwrap();
+        let loaded = Model::from_bytes(&bytes).unwrap();
+        assert_eq!(loaded.to_bytes().unwrap(), bytes, "{method:?}");
+        let how = FilePrediction { passes: model.passes(), ..FilePrediction::default() };
+        assert_eq!(probs(&loaded, &folder.images(), &how), probs(&model, &folder.images(), &how));
+    }
+}
+
+#[test]
+fn normalizations_and_residual_blocks_stand_where_they_are_spelled() {
+    let (kinds, params) = built("4x3x2-conv5:1-bn-res+conv5:1+ln+conv5:1-ln-12-bn-10", Method::Deterministic);
+    let front = ["conv2d", "batch-norm", "activation", "residual", "layer-norm", "activation"];
+    let back = ["dense", "batch-norm", "activation", "dense"];
+    assert_eq!(kinds, [&front[..], &back[..]].concat());
+    let (first, residual, norms) = (15, 2 * 30 + 10, 20 + 10 + 48);
+    assert_eq!(params, first + residual + norms + (60 * 12 + 12) + (12 * 10 + 10));
+    let (kinds, _) = built("8-res+8+8-bn-7-10", Method::McDropout);
+    assert_eq!(
+        kinds,
+        ["residual", "batch-norm", "activation", "dropout", "dense", "activation", "dropout", "dense"]
+    );
+}
+
 #[test]
 fn lenet5_caffe_has_its_431080_weights_and_biases() {
     let (kinds, params) = built("lenet5-caffe", Method::Deterministic);
@@ -405,7 +442,9 @@ fn lenet5_caffe_has_its_431080_weights_and_biases() {
 #[test]
 fn the_documented_networks_are_built() {
     let strided = "32x32x3-conv32:3:p1-conv32:3:p1:s2-conv64:3:p1:g4-avgpool16-10";
-    for (net, outputs) in [(strided, Outputs::Classes(10)), ("1x100x3-conv8:1x5-pool1x2-1", Outputs::Real)] {
+    let residual = "28x28x1-conv16:3:p1-bn-pool2-res+conv16:3:p1+bn+conv16:3:p1-bn-avgpool14-10";
+    let ten = Outputs::Classes(10);
+    for (net, outputs) in [(strided, ten), (residual, ten), ("1x100x3-conv8:1x5-pool1x2-1", Outputs::Real)] {
         let net: Net = net.parse().unwrap();
         let input = net.input();
         let bnn = Architecture { net: Some(net), ..Architecture::default() }.build(input, outputs, 1.0);
@@ -445,6 +484,14 @@ fn convolutions_that_do_not_fit_name_the_layer_and_both_shapes() {
         refused("4x6x1-7-conv3:1-2"),
         "--net 4x6x1-7-conv3:1-2: layer 2, conv3:1: expected an image HEIGHTxWIDTHxCHANNELS in front of it, got 7 columns"
     );
+    assert_eq!(
+        refused("4x6x1-bn-res+conv3:1+conv1:2-2"),
+        "--net 4x6x1-bn-res+conv3:1+conv1:2-2: layer 2, res+conv3:1+conv1:2: expected 4x6x1 → 4x6x1, so that both can be \
+         added, got 4x6x1 → 3x5x1"
+    );
+    assert!(refused("4x6x1-res+ln+conv3:5-2").starts_with(
+        "--net 4x6x1-res+ln+conv3:5-2: layer 1, res+ln+conv3:5: layer 2, conv3:5: conv2d: kernel must"
+    ));
     assert_eq!(
         refused("4x6x1-conv3:3-5"),
         "--net 4x6x1-conv3:3-5: layer 2: expected 2x4x3 → 2, a unit for each output, got 2x4x3 → 5"

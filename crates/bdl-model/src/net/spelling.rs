@@ -38,6 +38,12 @@ impl fmt::Display for Part {
                 write!(f, "{}{}", if p.mean { "avgpool" } else { "pool" }, text(p.window))?;
                 options(f, [(p.stride, p.window), (p.padding, [0, 0]), (p.dilation, [1, 1])])
             }
+            Self::BatchNorm => f.write_str("bn"),
+            Self::LayerNorm => f.write_str("ln"),
+            Self::Residual(parts) => {
+                f.write_str("res")?;
+                parts.iter().try_for_each(|part| write!(f, "+{part}"))
+            }
         }
     }
 }
@@ -116,6 +122,23 @@ fn pair(word: &str, least: usize) -> Option<[usize; 2]> {
 
 /// A part, or what was expected in its place.
 fn part(word: &str) -> Result<Part, String> {
+    let Some(inside) = word.strip_prefix("res") else { return simple(word) };
+    let mut words = inside.split('+');
+    let starts = words.next() == Some("");
+    let parts: Vec<Part> = words.map(simple).collect::<Result<_, _>>()?;
+    match starts && (1..=MAX_PARTS).contains(&parts.len()) {
+        true => Ok(Part::Residual(parts)),
+        false => Err(format!("expected res+PART+PART of 1 to {MAX_PARTS} parts, got {word:?}")),
+    }
+}
+
+/// A part without parts.
+fn simple(word: &str) -> Result<Part, String> {
+    match word {
+        "bn" => return Ok(Part::BatchNorm),
+        "ln" => return Ok(Part::LayerNorm),
+        _ => {}
+    }
     if let Some(rest) = word.strip_prefix("conv") {
         return conv(rest)
             .ok_or_else(|| format!("expected convCHANNELS:KERNEL and :sN, :pN, :dN or :gN, got {word:?}"));
@@ -126,9 +149,9 @@ fn part(word: &str) -> Result<Part, String> {
                 .ok_or_else(|| format!("expected {name}WINDOW and :sN, :pN or :dN, got {word:?}"));
         }
     }
-    size(word, 1)
-        .map(Part::Dense)
-        .ok_or_else(|| format!("expected units up to {MAX_SIZE}, conv, pool or avgpool, got {word:?}"))
+    size(word, 1).map(Part::Dense).ok_or_else(|| {
+        format!("expected units up to {MAX_SIZE}, conv, pool, avgpool, bn, ln or res, got {word:?}")
+    })
 }
 
 fn conv(rest: &str) -> Option<Part> {
@@ -178,6 +201,7 @@ mod tests {
             "28x28x1-300-10",
             "28x28x1-conv20:5-pool2-10",
             "32x24x3-conv8:5x3:s2:p2x1:d1x2:g3-avgpool3x2:s2:p1:d2-pool3:s1-4",
+            "8x8x3-conv8:3:p1-bn-res+conv8:3:p1+bn+conv8:3:p1+bn-pool8-7-ln-4",
         ] {
             assert_eq!(text.parse::<Net>().unwrap().to_string(), text);
         }
@@ -203,7 +227,7 @@ mod tests {
     #[test]
     fn what_is_no_network_is_named() {
         assert_eq!(message("784"), "--net 784: input: expected 1 to 100 layers behind it, got 0");
-        let expected = "expected units up to 65536, conv, pool or avgpool, got";
+        let expected = "expected units up to 65536, conv, pool, avgpool, bn, ln or res, got";
         assert_eq!(message("784-"), format!("--net 784-: layer 1: {expected} \"\""));
         assert_eq!(message("784-3-+4"), format!("--net 784-3-+4: layer 2: {expected} \"+4\""));
         assert_eq!(
@@ -232,6 +256,19 @@ mod tests {
             assert!(message(&format!("9x9x1-{bad}-1")).contains("layer 1: expected poolWINDOW"), "{bad}");
         }
         assert!(message("9x9x1-avgpool2:q1-1").contains("layer 1: expected avgpoolWINDOW"));
+        for bad in ["res", "resnet+3"] {
+            let expected = format!("layer 1: expected res+PART+PART of 1 to 100 parts, got {bad:?}");
+            assert!(message(&format!("9-{bad}-1")).contains(&expected), "{bad}");
+        }
+        // Parts inside one of them have none themselves.
+        for (bad, got) in
+            [("res+", ""), ("res+9+res+9", "res"), ("res+9++9", ""), ("bn+9", "bn+9"), ("ln:2", "ln:2")]
+        {
+            assert!(message(&format!("9-{bad}-1")).ends_with(&format!("{expected} {got:?}")), "{bad}");
+        }
+        assert!(
+            message("9-9-bn").ends_with("expected units as the last layer, a unit for each output, got bn")
+        );
         assert_eq!(
             message("9x9x1-7-pool3:s1"),
             "--net 9x9x1-7-pool3:s1: layer 2: expected units as the last layer, a unit for each output, got pool3:s1"
