@@ -3,8 +3,10 @@
 //! The key of the generator is (seed, purpose, lane); within it there are 2⁶⁴ streams, and in each a
 //! position counted in slots. See `docs/architecture.md`, "Randomness is addressable".
 
+mod logistics;
 mod mask;
 mod normals;
+mod runs;
 
 use core::convert::Infallible;
 

@@ -18,6 +18,12 @@ fn normals(noise: &Noise, stream: u64, slot: u64, len: usize, slots: usize) -> V
     bits(&out)
 }
 
+fn logistics(len: usize, slot: u64, slots: usize) -> Vec<u32> {
+    let mut out = vec![f32::NAN; len * slots];
+    noise().logistics(9, slot, len, &mut out);
+    bits(&out)
+}
+
 fn mask(noise: &Noise, stream: u64, slot: u64, len: usize, slots: usize) -> Vec<u64> {
     // 128.5/256: one unit in 256 is a tie.
     let mut out = vec![u64::MAX; len.div_ceil(64) * slots];
@@ -32,6 +38,18 @@ fn slots_of_normals_drawn_in_bulk_have_the_bits_of_slots_drawn_alone() {
         let bulk = normals(&noise(), 9, 40, len, slots);
         for (i, together) in bulk.chunks(len).enumerate() {
             assert_eq!(together, normals(&noise(), 9, 40 + i as u64, len, 1), "len {len}, slot {i}");
+        }
+    }
+}
+
+#[test]
+fn slots_of_logistic_numbers_drawn_in_bulk_have_the_bits_of_slots_drawn_alone() {
+    for len in LENGTHS {
+        let slots = 3 + 3_000 / len;
+        let bulk = logistics(len, 40, slots);
+        assert!(bulk.iter().all(|b| f32::from_bits(*b).is_finite()), "len {len}");
+        for (i, together) in bulk.chunks(len).enumerate() {
+            assert_eq!(together, logistics(len, 40 + i as u64, 1), "len {len}, slot {i}");
         }
     }
 }
@@ -81,6 +99,7 @@ fn every_element_is_written_and_bits_behind_the_last_unit_are_zero() {
 #[test]
 fn no_rows_draw_nothing() {
     noise().normals(0, 0, 3, &mut []);
+    noise().logistics(0, 0, 3, &mut []);
     noise().mask(0, 0, 3, 0.5, &mut []);
 }
 
@@ -152,6 +171,10 @@ fn a_wrong_call_panics_with_what_it_got() {
     assert_eq!(
         panic_of(|| noise().normals(0, 0, 0, &mut [0.0; 4])),
         "normals: 4 elements are no whole slots of 0"
+    );
+    assert_eq!(
+        panic_of(|| noise().logistics(0, 0, 3, &mut [0.0; 4])),
+        "logistics: 4 elements are no whole slots of 3"
     );
     assert_eq!(
         panic_of(|| noise().mask(0, 0, 65, 0.5, &mut [0; 3])),

@@ -69,6 +69,28 @@ fn normals_at_different_addresses_are_uncorrelated() {
     uncorrelated("lane", &x, &other_lane.into_iter().map(f64::from).collect::<Vec<_>>());
 }
 
+// 200 000 draws each. The standard logistic distribution has the variance π²/3 and the fourth moment 7π⁴/15.
+#[test]
+fn logistic_numbers_are_standard_logistic_and_uncorrelated() {
+    use std::f64::consts::PI;
+    let draws = |stream: u64, len: usize| -> Vec<f64> {
+        let mut out = vec![f32::NAN; 200_000];
+        noise().logistics(stream, 0, len, &mut out);
+        out.into_iter().map(f64::from).collect()
+    };
+    let (variance, fourth) = (PI * PI / 3.0, 7.0 * PI.powi(4) / 15.0);
+    for (stream, len) in [(10, 2_000), (11, 1), (12, 25)] {
+        let x = draws(stream, len);
+        assert_ks("logistic", &x, |x| 1.0 / (1.0 + (-x).exp()), ALPHA);
+        MomentCheck::mean("logistic", &x, 0.0, variance).assert();
+        MomentCheck::variance("logistic", &x, variance, fourth).assert();
+        let products: Vec<f64> = x.chunks(2).map(|pair| pair[0] * pair[1]).collect();
+        MomentCheck::mean("neighbours", &products, 0.0, variance * variance).assert();
+    }
+    let products: Vec<f64> = draws(10, 25).iter().zip(draws(13, 25)).map(|(x, y)| x * y).collect();
+    MomentCheck::mean("streams", &products, 0.0, variance * variance).assert();
+}
+
 /// `slots` masks of `len` units.
 fn mask(stream: u64, len: usize, slots: usize, keep_prob: f64) -> Vec<u64> {
     let mut out = vec![0; len.div_ceil(64) * slots];

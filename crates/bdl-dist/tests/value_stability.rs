@@ -46,6 +46,16 @@ fn value_stability_of_normals_in_odd_slots() {
 }
 
 #[test]
+fn value_stability_of_logistic_numbers() {
+    let mut out = [0.0; 3];
+    noise().logistics(7, 5, 3, &mut out);
+    assert_eq!(out.map(f32::to_bits), LOGISTIC);
+    let mut out = [0.0; 3_000];
+    noise().logistics(7, 5, 1_500, &mut out);
+    assert_eq!(digest(out.map(|x| u64::from(x.to_bits()))), LOGISTIC_LONG);
+}
+
+#[test]
 fn value_stability_of_a_generator() {
     let mut rng = noise().rng(7);
     let mut out = [0.0; 3];
@@ -95,6 +105,8 @@ const EVEN_LONG: u64 = 283306345066118260;
 const ODD: [u32; 6] = [3208016074, 3194312464, 1054802260, 1053550703, 3214505705, 1056847164];
 const ODD_SHORT: u64 = 1140144413082525223;
 const ODD_LONG: u64 = 6459664495523611294;
+const LOGISTIC: [u32; 3] = [0, 0, 0];
+const LOGISTIC_LONG: u64 = 0;
 const GENERATOR_NORMALS: [u32; 3] = [1049126438, 3208439735, 3170303845];
 const GENERATOR_WORD: u64 = 11827967527209597427;
 const PERMUTATION: [usize; 10] = [2, 0, 5, 4, 6, 3, 9, 1, 8, 7];

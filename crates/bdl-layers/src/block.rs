@@ -12,7 +12,7 @@ pub enum Role {
     Mean,
     /// The raw scale of a variational posterior: `rho` with `sigma = softplus(rho)`, `ln_sigma2`, `log_alpha`.
     RawScale,
-    /// A learned hyper-parameter: the noise of a likelihood, the scale of a prior.
+    /// A learned hyper-parameter: the noise of a likelihood, the scale of a prior, the logit of a drop probability.
     Hyper,
     /// What a layer remembers and no optimizer learns, such as running moments: what `backward` adds to the gradient is subtracted as it stands.
     Buffer,

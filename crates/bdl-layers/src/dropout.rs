@@ -99,17 +99,7 @@ impl Masks {
 
     /// `out = mask ⊙ input / keep_prob`, with the masks in `words`: one, or one per row.
     fn apply(&self, words: &[u64], input: Mat<'_>, out: &mut MatMut<'_>) -> Result<(), Error> {
-        let scale = (1.0 / self.keep()) as f32;
-        if self.positions == 1 {
-            kernels::mask_scale_rows(input, words, scale, out);
-            return Ok(());
-        }
-        for (i, mask) in words.chunks(self.words()).cycle().take(input.rows()).enumerate() {
-            let x = Mat::new(input.row(i), self.positions, self.units)?;
-            let mut out = MatMut::new(out.row_mut(i), self.positions, self.units)?;
-            kernels::mask_scale_rows(x, mask, scale, &mut out);
-        }
-        Ok(())
+        mask_units(self.units, words, (1.0 / self.keep()) as f32, input, out)
     }
 
     fn forward(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {
@@ -187,6 +177,27 @@ impl Layer for Dropout {
     fn report(&self, _: &KlAt<'_>) -> LayerReport {
         self.masks.report()
     }
+}
+
+/// `out = mask ⊙ x·scale` with a bit for each unit, the same at all positions of a row; one mask, or one for each row.
+pub(crate) fn mask_units(
+    units: usize,
+    words: &[u64],
+    scale: f32,
+    x: Mat<'_>,
+    out: &mut MatMut<'_>,
+) -> Result<(), Error> {
+    if x.cols() == units {
+        kernels::mask_scale_rows(x, words, scale, out);
+        return Ok(());
+    }
+    let positions = x.cols() / units;
+    for (i, mask) in words.chunks(units.div_ceil(64)).cycle().take(x.rows()).enumerate() {
+        let x = Mat::new(x.row(i), positions, units)?;
+        let mut out = MatMut::new(out.row_mut(i), positions, units)?;
+        kernels::mask_scale_rows(x, mask, scale, &mut out);
+    }
+    Ok(())
 }
 
 /// At 1 nothing is left to scale up.

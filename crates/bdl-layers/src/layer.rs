@@ -198,6 +198,16 @@ pub enum Form<'a> {
         /// `b`, `[out_dim]`, or nothing where there is no bias.
         bias: &'a [f32],
     },
+    /// `y = (z ⊙ x / keep_prob)·W + b` with mask bits z as of [`Mask`](Form::Mask) in a prediction; its own business
+    /// in training.
+    MaskedAffine {
+        /// Probability that a unit is kept, below 1.
+        keep_prob: f64,
+        /// `W`, `[in_dim, out_dim]`.
+        weight: Mat<'a>,
+        /// `b`, `[out_dim]`, or nothing where there is no bias.
+        bias: &'a [f32],
+    },
     /// An elementwise map.
     Map(Activation),
 }

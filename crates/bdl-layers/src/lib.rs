@@ -4,6 +4,7 @@
 mod activation;
 mod block;
 pub mod codec;
+mod concrete;
 pub mod conformance;
 mod conv;
 mod dense;
@@ -34,6 +35,7 @@ mod workspace;
 
 pub use activation::{Activation, ActivationLayer};
 pub use block::{Block, BlockEntry, Role, place};
+pub use concrete::{ConcreteConv2d, ConcreteDense, ConcreteDropout};
 pub use conv::{Conv2dMap, Conv2dV1, Filters};
 pub use dropout::{Dropout, Dropout2d};
 pub use error::Error;

@@ -247,6 +247,14 @@ impl Site<'_> {
         self.noise.normals(self.stream, self.slot, len, out);
     }
 
+    /// Standard logistic numbers for consecutive slots of `len` elements.
+    ///
+    /// # Panics
+    /// If `len` is 0 or does not divide `out.len()`.
+    pub fn logistics(&self, len: usize, out: &mut [f32]) {
+        self.noise.logistics(self.stream, self.slot, len, out);
+    }
+
     /// Mask bits for consecutive slots of `len` units, `⌈len/64⌉` words each.
     ///
     /// # Panics

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bdl_dist::Density;
 
 use crate::{
-    ActivationLayer, AvgPool2d, BatchNorm, Conv2d, CorrelatedVd, Dense, Dropout, Dropout2d, Error, Flatten,
+    ActivationLayer, AvgPool2d, BatchNorm, ConcreteConv2d, ConcreteDense, Conv2d, CorrelatedVd, Dense, Dropout, Dropout2d, Error, Flatten,
     GaussianDropout, IndependentVdConv2d, IndependentVdDense, Layer, LayerNorm, MaxPool2d,
     PrunedSparseVdConv2d, PrunedSparseVdDense, PrunedVariationalConv2d, PrunedVariationalDense, Residual,
     SparseVdConv2d, SparseVdDense, VariationalConv2d, VariationalDense,
@@ -45,10 +45,12 @@ pub struct Registry {
 impl Default for Registry {
     /// The kinds of this crate.
     fn default() -> Self {
-        let ours: [(&str, Builder); 23] = [
+        let ours: [(&str, Builder); 25] = [
             (ActivationLayer::KIND, Builder::Plain(ActivationLayer::build)),
             (AvgPool2d::KIND, Builder::Plain(AvgPool2d::build)),
             (BatchNorm::KIND, Builder::Plain(BatchNorm::build)),
+            (ConcreteConv2d::KIND, Builder::Plain(ConcreteConv2d::build)),
+            (ConcreteDense::KIND, Builder::Plain(ConcreteDense::build)),
             (Conv2d::KIND, Builder::Plain(Conv2d::build)),
             (CorrelatedVd::KIND, Builder::Plain(CorrelatedVd::build)),
             (Dense::KIND, Builder::Plain(Dense::build)),

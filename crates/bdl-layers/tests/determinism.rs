@@ -9,7 +9,7 @@ use bdl_layers::{Activation, Estimator, Pass, Plan, Scope};
 use bdl_tensor::Pool;
 use bdl_testkit::crew::Crew;
 use bdl_testkit::oracle::OracleConv;
-use common::Spec::{Act, Dense, Drop, Variational, VariationalConv};
+use common::Spec::{Act, Concrete, ConcreteConv, Dense, Drop, Variational, VariationalConv};
 use common::{bits, numbers, params, plan, predict, train};
 
 /// Real threads that remember who worked.
@@ -48,6 +48,10 @@ fn dropout(width: usize) -> Plan {
     plan(&[Drop(width, 0.1), Dense(width, 24), Act(Activation::Silu, 24), Drop(24, 0.5), Dense(24, 3)])
 }
 
+fn concrete(width: usize) -> Plan {
+    plan(&[Concrete(width, 24), Act(Activation::Silu, 24), Concrete(24, 3)])
+}
+
 #[test]
 fn forward_and_backward_have_the_same_bits_on_one_two_and_three_threads() {
     let noise = Noise::new(1, Purpose::Train);
@@ -60,6 +64,7 @@ fn forward_and_backward_have_the_same_bits_on_one_two_and_three_threads() {
                 (variational(width), Estimator::Sampling),
                 (variational(width), Estimator::Flipout),
                 (dropout(width), Estimator::Local),
+                (concrete(width), Estimator::Local),
             ] {
                 let params = params(&plan);
                 let pass = Pass::train(&noise, 5, estimator);
@@ -90,12 +95,14 @@ fn convolutions() -> Plan {
     };
     let second =
         OracleConv { image: [9, 8, 8], channels: 20, padding: [0, 0], stride: [2, 1], groups: 2, ..first };
-    let (inner, outer) = (first.out_dim(), second.out_dim());
+    let third = OracleConv { image: second.out_image(), channels: 6, stride: [1, 2], groups: 1, ..second };
+    let inner = first.out_dim();
     plan(&[
         VariationalConv(first),
         Act(Activation::Relu, inner),
         VariationalConv(second),
-        Variational(outer, 3),
+        ConcreteConv(third),
+        Variational(third.out_dim(), 3),
     ])
 }
 
@@ -136,7 +143,7 @@ fn in_chunks(plan: &Plan, params: &[f32], x: &[f32], rows: usize, pass: &Pass<'_
 fn per_pass_a_row_has_the_same_bits_whole_in_chunks_alone_and_in_another_order() {
     let noise = Noise::new(2, Purpose::Predict);
     for width in WIDTHS {
-        for plan in [variational(width), dropout(width)] {
+        for plan in [variational(width), dropout(width), concrete(width)] {
             let params = params(&plan);
             let rows = 203;
             let x = numbers(3, rows * width);
@@ -160,7 +167,7 @@ fn per_pass_a_row_has_the_same_bits_whole_in_chunks_alone_and_in_another_order()
 fn per_row_a_row_has_the_bits_of_its_number_in_any_chunk() {
     let noise = Noise::new(2, Purpose::Predict);
     for estimator in Estimator::ALL {
-        for plan in [variational(257), dropout(257)] {
+        for plan in [variational(257), dropout(257), concrete(257)] {
             let params = params(&plan);
             let x = numbers(3, 103 * 257);
             let pass = Pass::predict(&noise, 4, Scope::Row, estimator);

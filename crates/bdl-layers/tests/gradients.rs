@@ -9,13 +9,13 @@ use bdl_layers::{Activation, Estimator, Grain, Pass};
 use bdl_testkit::finite::{assert_gradient_close, central_gradient};
 use bdl_testkit::oracle::{kl_gaussian_diagonal, kl_mc_dropout};
 use bdl_testkit::source::to_f64;
-use common::Spec::{Act, Dense, Drop, Independent, NoBias, Sparse, Variational};
+use common::Spec::{Act, Concrete, Dense, Drop, Independent, NoBias, Sparse, Variational};
 use common::{PASSES, Spec, check_gradients, params, plan, train, training_noise};
 
 #[test]
 fn gradients_match_the_oracle_for_every_layer_activation_estimator_and_place_of_dropout() {
     type Affine = fn(usize, usize) -> Spec;
-    let affine: [(&str, Affine); 7] = [
+    let affine: [(&str, Affine); 8] = [
         ("dense", Dense),
         ("variational", Variational),
         ("no bias", NoBias),
@@ -23,6 +23,7 @@ fn gradients_match_the_oracle_for_every_layer_activation_estimator_and_place_of_
         ("vd, an alpha per layer", |i, o| Independent(i, o, Grain::Layer)),
         ("vd, an alpha per unit", |i, o| Independent(i, o, Grain::Unit)),
         ("vd, an alpha per weight", |i, o| Independent(i, o, Grain::Weight)),
+        ("concrete", Concrete),
     ];
     for (kind, layer) in affine {
         for activation in Activation::ALL {

@@ -7,7 +7,8 @@ mod common;
 use bdl_dist::{Noise, Purpose};
 use bdl_layers::{Activation, Estimator, MonteCarlo, Pass, PassRows, Plan, Scope, Workspace};
 use bdl_tensor::{Mat, Serial};
-use common::Spec::{self, Act, Dense, Drop, Variational};
+use bdl_testkit::oracle::OracleConv;
+use common::Spec::{self, Act, Concrete, ConcreteConv, Dense, Drop, Variational};
 use common::{bits, numbers, params, plan, predict};
 
 const RELU: Activation = Activation::Relu;
@@ -17,6 +18,17 @@ const SETTINGS: [(Scope, Estimator); 4] = [
     (Scope::Row, Estimator::Sampling),
     (Scope::Row, Estimator::Flipout),
 ];
+
+/// Two positions of three channels each.
+const CONV: OracleConv = OracleConv {
+    image: [1, 3, 2],
+    channels: 3,
+    kernel: [1, 2],
+    stride: [1, 1],
+    padding: [0, 0],
+    dilation: [1, 1],
+    groups: 1,
+};
 
 /// Networks whose passes have different things in common.
 fn networks() -> Vec<(&'static str, Vec<Spec>)> {
@@ -64,6 +76,11 @@ fn networks() -> Vec<(&'static str, Vec<Spec>)> {
             "half dropped, then something else",
             vec![Dense(3, 128), Drop(128, 0.5), Dense(128, 64), Act(RELU, 64), Variational(64, 2)],
         ),
+        ("learned masks", vec![Concrete(5, 70), Act(RELU, 70), Concrete(70, 64), Act(RELU, 64), Concrete(64, 2)]),
+        ("learned mask last", vec![Dense(5, 33), Act(RELU, 33), Concrete(33, 2)]),
+        ("learned mask alone", vec![Concrete(70, 3)]),
+        ("learned mask behind a mask", vec![Dense(5, 70), Drop(70, 0.5), Concrete(70, 65), Dense(65, 1)]),
+        ("learned mask over channels", vec![ConcreteConv(CONV), Act(RELU, 6), Concrete(6, 2)]),
         ("variational", vec![Variational(5, 33), Act(RELU, 33), Variational(33, 2)]),
         ("variational last", vec![Dense(5, 33), Act(RELU, 33), Variational(33, 1)]),
         (

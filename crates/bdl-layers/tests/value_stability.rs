@@ -5,7 +5,8 @@ mod common;
 
 use bdl_dist::{Noise, Purpose};
 use bdl_layers::{Activation, Estimator, Grain, Pass, Scope};
-use common::Spec::{Act, Correlated, Dense, Drop, GaussianDrop, Independent, Sparse, Variational};
+use bdl_testkit::oracle::OracleConv;
+use common::Spec::{Act, Concrete, ConcreteConv, Correlated, Dense, Drop, GaussianDrop, Independent, Sparse, Variational};
 use common::{bits, numbers, plan, predict, train};
 
 fn digest(x: &[f32]) -> u64 {
@@ -70,6 +71,21 @@ fn value_stability_of_multiplicative_noise() {
 }
 
 #[test]
+fn value_stability_of_concrete_dropout() {
+    let conv = OracleConv {
+        image: [2, 3, 2],
+        channels: 4,
+        kernel: [2, 2],
+        stride: [1, 1],
+        padding: [0, 0],
+        dilation: [1, 1],
+        groups: 1,
+    };
+    let specs = [ConcreteConv(conv), Act(Activation::Silu, 8), Concrete(8, 70), Act(Activation::Tanh, 70), Concrete(70, 2)];
+    assert_eq!(digests(&specs), CONCRETE);
+}
+
+#[test]
 fn value_stability_of_flipout() {
     let plan = plan(&[Variational(5, 70), Act(Activation::Silu, 70), Variational(70, 2)]);
     let params = plan.init(&Noise::new(5, Purpose::Init));
@@ -100,6 +116,7 @@ const DROPOUT: [u64; 5] = [
     7211508927667106377,
     9165416440927608190,
 ];
+const CONCRETE: [u64; 5] = [0; 5];
 const SPARSE_VD: [u64; 5] = [
     12396041635653732126,
     6121501273435640908,

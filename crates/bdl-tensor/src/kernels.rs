@@ -15,6 +15,7 @@
 mod activation;
 mod adam;
 mod chacha;
+mod concrete;
 mod dropout_alpha;
 mod elementwise;
 mod exp;
@@ -24,6 +25,7 @@ mod kl_path;
 mod kl_slope;
 mod local;
 mod log_uniform;
+mod logistic;
 mod mask;
 mod mixture;
 mod normal;
@@ -38,6 +40,7 @@ pub use activation::{
 };
 pub use adam::{AdamStep, adam};
 pub use chacha::{Blocks, bytes_below, chacha8};
+pub use concrete::{concrete_factors, concrete_slopes, dot_unit_rows_f64, scale_unit_rows};
 pub use dropout_alpha::{
     alpha_sigma, alpha_sigma_backward, alpha_variance, alpha_variance_backward, kl_dropout, kl_dropout_slope,
     mul_noise, mul_noise_backward,
@@ -54,6 +57,7 @@ pub use local::{
     sqrt_mul_backward,
 };
 pub use log_uniform::{exp_backward, exp_half, exp_half_backward_add, kl_log_uniform, kl_log_uniform_slope};
+pub use logistic::logistic_blocks;
 pub use mask::{mask_scale, mask_scale_rows};
 pub use mixture::{Normals, normals_density, normals_mass, normals_rough};
 pub use normal::{box_muller, box_muller_blocks};

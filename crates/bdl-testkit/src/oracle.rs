@@ -10,12 +10,12 @@ mod network;
 
 pub use conv::{OracleConv, pool};
 pub use kl::{
-    kl_full_gaussian_isotropic, kl_gaussian, kl_gaussian_diagonal, kl_log_uniform, kl_mc_dropout,
+    kl_concrete_dropout, kl_full_gaussian_isotropic, kl_gaussian, kl_gaussian_diagonal, kl_log_uniform, kl_mc_dropout,
     kl_monte_carlo_diagonal, kl_monte_carlo_full,
 };
 pub use likelihood::OracleLikelihood;
 pub use network::{
-    FrozenEps, FrozenMask, OracleActivation, OracleAlpha, OracleBlock, OracleFamily, OracleLayer, OracleMap,
+    FrozenConcrete, FrozenEps, FrozenMask, OracleActivation, OracleAlpha, OracleBlock, OracleFamily, OracleLayer, OracleMap,
     OracleNet,
 };
 

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::missing_panics_doc, reason = "tests")]
 
 mod bits;
+mod concrete;
 mod counts;
 mod exact;
 mod faults;

@@ -6,7 +6,7 @@ use super::rig::{PLACE, Rig, same_bits};
 use super::{Failure, Judge};
 use crate::dense::add_bias;
 use crate::layer::Context;
-use crate::{Error, Form, Pass};
+use crate::{Draw, Error, Form, Mode, Pass, Site};
 
 pub(super) fn check_sharing(judge: &Judge<'_>, rig: &Rig<'_>, pass: &Pass<'_>) -> Result<(), Failure> {
     let (rows, len) = (rows(rig), |rows| rig.layer.shared(rows, pass));
@@ -83,22 +83,38 @@ fn by_form(rig: &Rig<'_>, pass: &Pass<'_>) -> Result<Option<Vec<f32>>, Error> {
     match rig.layer.form(&rig.params) {
         Form::Opaque => return Ok(None),
         Form::Map(map) => map.apply(&rig.x, &mut out),
-        Form::Affine { weight, bias } => {
-            let (x, mut y) =
-                (Mat::new(&rig.x, rows, rig.layer.in_dim())?, MatMut::new(&mut out, rows, width)?);
-            matmul(&Serial, x, weight, Store::Overwrite, &mut y)?;
-            add_bias(bias, &mut y);
-        }
+        Form::Affine { weight, bias } => affine(rig, &rig.x, weight, bias, &mut out)?,
         Form::Mask { keep_prob } => {
             let Some(site) = pass.site(PLACE, 0, pass.mask_draw()) else { return Ok(None) };
-            let words = width.div_ceil(64);
-            let mut masks = vec![0; if pass.mask_draw() == crate::Draw::Row { rows * words } else { words }];
-            site.mask(width, keep_prob, &mut masks);
-            for (i, (x, out)) in rig.x.chunks(width).zip(out.chunks_mut(width)).enumerate() {
-                let mask = &masks[i * words % masks.len()..][..words];
-                kernels::mask_scale(x, mask, (1.0 / keep_prob) as f32, out);
-            }
+            masked(rig, pass, site, keep_prob, &mut out);
+        }
+        Form::MaskedAffine { keep_prob, weight, bias } => {
+            let site = pass.site(PLACE, 0, pass.mask_draw()).filter(|_| pass.mode() == Mode::Predict);
+            let Some(site) = site else { return Ok(None) };
+            let mut kept = vec![f32::NAN; rig.x.len()];
+            masked(rig, pass, site, keep_prob, &mut kept);
+            affine(rig, &kept, weight, bias, &mut out)?;
         }
     }
     Ok(Some(out))
+}
+
+fn affine(rig: &Rig<'_>, x: &[f32], weight: Mat<'_>, bias: &[f32], out: &mut [f32]) -> Result<(), Error> {
+    let (x, mut y) =
+        (Mat::new(x, rows(rig), rig.layer.in_dim())?, MatMut::new(out, rows(rig), weight.cols())?);
+    matmul(&Serial, x, weight, Store::Overwrite, &mut y)?;
+    add_bias(bias, &mut y);
+    Ok(())
+}
+
+/// The inputs as a mask of the site leaves them.
+fn masked(rig: &Rig<'_>, pass: &Pass<'_>, site: Site<'_>, keep_prob: f64, out: &mut [f32]) {
+    let (rows, width) = (rows(rig), rig.layer.in_dim());
+    let words = width.div_ceil(64);
+    let mut masks = vec![0; if pass.mask_draw() == Draw::Row { rows * words } else { words }];
+    site.mask(width, keep_prob, &mut masks);
+    for (i, (x, out)) in rig.x.chunks(width).zip(out.chunks_mut(width)).enumerate() {
+        let mask = &masks[i * words % masks.len()..][..words];
+        kernels::mask_scale(x, mask, (1.0 / keep_prob) as f32, out);
+    }
 }

@@ -10,8 +10,9 @@ use std::ops::Range;
 
 use bdl_tensor::{Mat, MatMut, Serial, Store, kernels, masked_affine, matmul};
 
+use super::segment::Affine;
 use super::{MonteCarlo, PassRows, RowBlock};
-use crate::{Draw, Error, Form, Plan, Scope, Workspace};
+use crate::{Draw, Error, Plan, Scope, Workspace};
 
 /// Passes that share one reading of the rows.
 pub(super) const PASSES: usize = 64;
@@ -32,13 +33,10 @@ pub(super) struct LastLayer {
 }
 
 impl LastLayer {
-    /// If from `first` on there is a mask and an affine layer, and nothing else.
+    /// If from `first` on there is a masked affine layer, and nothing else.
     pub(super) fn of(plan: &Plan, params: &[f32], first: usize, scope: Scope) -> Option<Self> {
-        let [mask, affine] = plan.layers.get(first..)? else { return None };
-        let Form::Mask { keep_prob } = mask.layer.form(&params[mask.start..mask.end]) else { return None };
-        let Form::Affine { weight, bias } = affine.layer.form(&params[affine.start..affine.end]) else {
-            return None;
-        };
+        let Affine { mask, weight, bias, at } = Affine::of(&plan.layers, params, first)?;
+        let (_, keep_prob) = mask.filter(|_| at + 1 == plan.layers.len())?;
         if scope == Scope::Row && weight.cols() > NARROW {
             return None;
         }

@@ -26,6 +26,36 @@ const WIDE: usize = 64;
 /// Floats of the rows that are worked on at a time, while they are in the first cache.
 const CHUNK: usize = 1 << 12;
 
+/// An affine layer, with the mask in front of it or in it.
+pub(super) struct Affine<'p> {
+    /// The layer that draws the mask, and the probability that it keeps a unit.
+    pub(super) mask: Option<(usize, f64)>,
+    pub(super) weight: Mat<'p>,
+    pub(super) bias: &'p [f32],
+    /// The layer of the weights.
+    pub(super) at: usize,
+}
+
+impl<'p> Affine<'p> {
+    /// What begins at layer `index`, if that is one.
+    pub(super) fn of(layers: &'p [Placed], params: &'p [f32], index: usize) -> Option<Self> {
+        let form = |index: usize| {
+            let l: &Placed = layers.get(index)?;
+            Some(l.layer.form(&params[l.start..l.end]))
+        };
+        let masked = |keep_prob| Some((index, keep_prob));
+        let (mask, weight, bias, at) = match (form(index)?, form(index + 1)) {
+            (Form::Affine { weight, bias }, _) => (None, weight, bias, index),
+            (Form::MaskedAffine { keep_prob, weight, bias }, _) => (masked(keep_prob), weight, bias, index),
+            (Form::Mask { keep_prob }, Some(Form::Affine { weight, bias })) => {
+                (masked(keep_prob), weight, bias, index + 1)
+            }
+            _ => return None,
+        };
+        Some(Self { mask, weight, bias, at })
+    }
+}
+
 /// Layers that are done together.
 pub(super) struct Segment<'p> {
     /// The mask's layer and the probability that it keeps a unit.
@@ -57,29 +87,27 @@ impl Segment<'_> {
 
 /// The weights behind each mask that is worth skipping for, as a masked product takes them.
 pub(super) fn panels(layers: &[Placed], params: &[f32]) -> Vec<Option<Panels>> {
-    let form = |index: usize| {
-        let l: &Placed = layers.get(index)?;
-        Some(l.layer.form(&params[l.start..l.end]))
-    };
-    let of = |index: usize| match (index.checked_sub(1).and_then(form), form(index)) {
-        (Some(Form::Mask { keep_prob }), Some(Form::Affine { weight, .. }))
-            if keep_prob <= KEEP_PROB && weight.cols() >= WIDE =>
-        {
-            Some(Panels::new(weight))
+    let mut panels: Vec<_> = (0..layers.len()).map(|_| None).collect();
+    for index in 0..layers.len() {
+        let Some(Affine { mask: Some((_, keep_prob)), weight, at, .. }) = Affine::of(layers, params, index) else {
+            continue;
+        };
+        if keep_prob <= KEEP_PROB && weight.cols() >= WIDE {
+            panels[at] = Some(Panels::new(weight));
         }
-        _ => None,
-    };
-    (0..layers.len()).map(of).collect()
+    }
+    panels
 }
 
 impl MonteCarlo<'_> {
+    /// The affine layer that begins at layer `index`, mask and all, if one does.
+    pub(super) fn affine(&self, index: usize) -> Option<Affine<'_>> {
+        Affine::of(&self.plan.layers, self.params, index)
+    }
+
     /// The segment that begins at layer `index`, if one does.
     pub(super) fn segment(&self, index: usize) -> Option<Segment<'_>> {
-        let (mask, at) = match self.form(index) {
-            Some(Form::Mask { keep_prob }) => (Some((index, keep_prob)), index + 1),
-            _ => (None, index),
-        };
-        let Some(Form::Affine { weight, bias }) = self.form(at) else { return None };
+        let Affine { mask, weight, bias, at } = self.affine(index)?;
         let (map, next) = match self.form(at + 1) {
             Some(Form::Map(map)) => (Some(map), at + 2),
             _ => (None, at + 1),

@@ -9,7 +9,7 @@
 use bdl_tensor::{Mat, MatMut, gather_columns, kernels, matmul_thinned};
 
 use super::group::Turn;
-use super::segment::KEEP_PROB;
+use super::segment::{Affine, KEEP_PROB};
 use super::{MonteCarlo, RowBlock};
 use crate::dense::add_bias;
 use crate::{Activation, Draw, Error, Form};
@@ -47,13 +47,13 @@ impl MonteCarlo<'_> {
         if rows < ROWS || self.pass(0).mask_draw() != Draw::Pass {
             return None;
         }
-        let Some(Form::Mask { keep_prob }) = self.form(index) else { return None };
-        let Some(Form::Affine { weight, bias }) = self.form(index + 1) else { return None };
-        let (map, next) = match self.form(index + 2) {
-            Some(Form::Map(map)) => (Some(map), index + 3),
-            _ => (None, index + 2),
+        let Affine { mask, weight, bias, at } = self.affine(index)?;
+        let (mask, keep_prob) = mask?;
+        let (map, next) = match self.form(at + 1) {
+            Some(Form::Map(map)) => (Some(map), at + 2),
+            _ => (None, at + 1),
         };
-        (keep_prob <= KEEP_PROB).then_some(Link { mask: index, keep_prob, weight, bias, map, next })
+        (keep_prob <= KEEP_PROB).then_some(Link { mask, keep_prob, weight, bias, map, next })
     }
 
     /// As many links as stand one behind the other in pass number `pass`; the outputs are in `turn`'s front, or

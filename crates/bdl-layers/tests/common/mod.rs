@@ -5,16 +5,16 @@
 
 use bdl_dist::{Noise, Purpose};
 use bdl_layers::{
-    Activation, ActivationLayer, AvgPool2d, Conv2d, CorrelatedVd, Dense, Draw, Dropout, Dropout2d, Estimator,
-    Filters, GaussianDropout, Grain, Image, IndependentVdConv2d, IndependentVdDense, Layer, MaxPool2d, Pass,
+    Activation, ActivationLayer, AvgPool2d, BlockEntry, ConcreteConv2d, ConcreteDense, Conv2d, CorrelatedVd, Dense, Draw, Dropout, Dropout2d, Estimator,
+    Filters, GaussianDropout, Grain, Image, IndependentVdConv2d, IndependentVdDense, Layer, MaxPool2d, Mode, Pass,
     Plan, Prior, Scope, SparseVdConv2d, SparseVdDense, VariationalConv2d, VariationalDense, Window,
     Workspace,
 };
 use bdl_tensor::{Mat, MatMut};
 use bdl_testkit::finite::{assert_gradient_close, central_gradient};
 use bdl_testkit::oracle::{
-    FrozenEps, FrozenMask, OracleActivation, OracleAlpha, OracleConv, OracleFamily, OracleLayer, OracleMap,
-    OracleNet,
+    FrozenConcrete, FrozenEps, FrozenMask, OracleActivation, OracleAlpha, OracleConv, OracleFamily, OracleLayer, OracleMap,
+    OracleNet, sigmoid,
 };
 use bdl_testkit::source::to_f64;
 
@@ -35,9 +35,14 @@ pub(crate) enum Spec {
     IndependentConv(OracleConv, Grain),
     GaussianDrop(usize, usize, f64),
     Correlated(usize, usize, Grain),
+    Concrete(usize, usize),
+    ConcreteConv(OracleConv),
     Act(Activation, usize),
     Drop(usize, f64),
 }
+
+/// Not the default, so that a layer that forgets it is seen.
+pub(crate) const CONCRETE_TEMP: f64 = 0.2;
 
 pub(crate) fn plan(specs: &[Spec]) -> Plan {
     let layer = |spec: &Spec| -> Box<dyn Layer> {
@@ -77,6 +82,15 @@ pub(crate) fn plan(specs: &[Spec]) -> Plan {
             }
             Spec::Correlated(units, positions, grain) => {
                 Box::new(CorrelatedVd::new(units, grain).unwrap().over_positions(positions).unwrap())
+            }
+            Spec::Concrete(i, o) => {
+                let layer = ConcreteDense::new(i, o, 0.7).unwrap().with_drop_prob(0.3).unwrap();
+                Box::new(layer.with_concrete_temp(CONCRETE_TEMP).unwrap())
+            }
+            Spec::ConcreteConv(conv) => {
+                let (image, filters) = geometry(&conv);
+                let layer = ConcreteConv2d::new(image, filters, 0.7).unwrap().with_drop_prob(0.3).unwrap();
+                Box::new(layer.with_concrete_temp(CONCRETE_TEMP).unwrap())
             }
             Spec::Act(activation, dim) => Box::new(ActivationLayer::new(activation, dim).unwrap()),
             Spec::Drop(dim, drop_prob) => Box::new(Dropout::new(dim, drop_prob).unwrap()),
@@ -145,6 +159,15 @@ pub(crate) fn oracle(specs: &[Spec], pass: &Pass<'_>, rows: usize) -> OracleNet 
             let alpha = OracleAlpha::Learned(alphas(grain, units, units));
             OracleLayer::MulNoise { units, alpha, eps: frozen_noise(at, pass, rows, units) }
         }
+        Spec::Concrete(in_dim, out_dim) => {
+            let masks = frozen_concrete(specs, at, pass, rows, in_dim);
+            OracleLayer::Concrete { map: OracleMap::Dense { in_dim, out_dim }, units: in_dim, masks }
+        }
+        Spec::ConcreteConv(conv) => {
+            let units = conv.image[2];
+            let masks = frozen_concrete(specs, at, pass, rows, units);
+            OracleLayer::Concrete { map: OracleMap::Conv2d(conv), units, masks }
+        }
         Spec::VariationalConv(conv) => {
             let drawn = [conv.weights(), conv.channels];
             let eps = frozen_eps(at, pass, rows, drawn, conv.out_dim(), &conv_units(&conv));
@@ -196,6 +219,25 @@ fn of_family(
         _ => {}
     }
     OracleLayer::Family { map, family, bias: true, eps }
+}
+
+/// The masks of concrete dropout: relaxed in training, in prediction drawn at the learned probability.
+fn frozen_concrete(specs: &[Spec], at: usize, pass: &Pass<'_>, rows: usize, units: usize) -> FrozenConcrete {
+    if let (Mode::Train, Some(site)) = (pass.mode(), pass.site(at, 1, Draw::Row)) {
+        let mut lambda = vec![0.0; rows * units];
+        site.logistics(units, &mut lambda);
+        return FrozenConcrete::Relaxed { lambda: to_f64(&lambda), temp: CONCRETE_TEMP };
+    }
+    let plan = plan(specs);
+    let logit = params(&plan)[logit_of(&plan, at)];
+    FrozenConcrete::Hard(frozen_mask(at, pass, rows, units, sigmoid(-f64::from(logit))))
+}
+
+/// Where in the parameters the logit of a layer of concrete dropout stands.
+pub(crate) fn logit_of(plan: &Plan, at: usize) -> usize {
+    let (owner, _) = plan.layers().nth(at).unwrap();
+    let is_logit = |e: &&BlockEntry| e.owner == owner && e.block.name == "drop.logit";
+    plan.entries().iter().find(is_logit).unwrap().range.start
 }
 
 fn frozen_mask(at: usize, pass: &Pass<'_>, rows: usize, dim: usize, keep_prob: f64) -> FrozenMask {

@@ -45,7 +45,7 @@ fn block(words: &[u32], out: &mut [f32]) {
 /// Moves element `[w][i]` of 16 rows of 16 to `[i][w]`, in four steps that each put the two halves together like a
 /// zip: an index of eight bits is rotated by one bit at a time.
 #[inline(always)]
-fn transpose(x: &[f32; 256], out: &mut [f32; 256]) {
+pub(super) fn transpose(x: &[f32; 256], out: &mut [f32; 256]) {
     let mut other = [0.0; 256];
     zip_halves(x, out);
     zip_halves(out, &mut other);

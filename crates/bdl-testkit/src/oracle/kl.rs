@@ -41,6 +41,20 @@ pub fn kl_mc_dropout(weight: &[f64], bias: &[f64], length_scale: f64, drop_prob:
     precision * square(weight) / (2.0 * (1.0 - drop_prob)) + precision * square(bias) / 2.0
 }
 
+/// The KL term of concrete dropout for one layer of so many input units with a mask each, up to a constant.
+///
+/// ```text
+/// l²·‖W‖²/(2·(1 − p)) + l²·‖b‖²/2 + units·(p·ln p + (1 − p)·ln(1 − p)),   p = sigmoid(logit)
+/// ```
+///
+/// math.md#concrete-dropout
+#[must_use]
+pub fn kl_concrete_dropout(weight: &[f64], bias: &[f64], logit: f64, length_scale: f64, units: usize) -> f64 {
+    let p = super::sigmoid(logit);
+    let minus_entropy = p * p.ln() + (1.0 - p) * (1.0 - p).ln();
+    kl_mc_dropout(weight, bias, length_scale, p) + units as f64 * minus_entropy
+}
+
 /// The KL divergence of `N(mu, alpha·mu²)` from the log-uniform prior, up to the constant that makes it 0 at `alpha = ∞`.
 ///
 /// ```text

@@ -168,6 +168,37 @@ pub enum OracleAlpha {
     Learned(usize),
 }
 
+/// The masks of concrete dropout.
+#[derive(Debug, Clone, PartialEq)]
+pub enum FrozenConcrete {
+    /// Drawn bits, or no mask at all.
+    Hard(FrozenMask),
+    /// Relaxed: a standard logistic number for each row and unit, and the temperature. math.md#concrete-dropout
+    Relaxed {
+        /// `[rows, units]`.
+        lambda: Vec<f64>,
+        /// `concrete_temp`.
+        temp: f64,
+    },
+}
+
+impl FrozenConcrete {
+    /// x as the masks over `units` units leave it at this logit.
+    fn keep(&self, logit: f64, units: usize, x: &[f64], rows: usize) -> Vec<f64> {
+        let (drop_prob, dim) = (sigmoid(logit), x.len() / rows);
+        match self {
+            Self::Hard(mask) => dropout(drop_prob, &mask.at_each_pixel(dim / units, units), x, rows),
+            Self::Relaxed { lambda, temp } => {
+                let factor = |k: usize| {
+                    let lambda = lambda[k / dim * units + k % dim % units];
+                    (1.0 - sigmoid((logit + lambda) / temp)) / (1.0 - drop_prob)
+                };
+                x.iter().enumerate().map(|(k, x)| x * factor(k)).collect()
+            }
+        }
+    }
+}
+
 /// One layer; noise included, parameters not.
 #[derive(Debug, Clone, PartialEq)]
 pub enum OracleLayer {
@@ -222,6 +253,15 @@ pub enum OracleLayer {
         /// Estimator and noise.
         eps: FrozenEps,
     },
+    /// A linear map behind a mask over its input units, dropped with a learned probability: blocks `weight`, `bias`, `drop.logit`.
+    Concrete {
+        /// What the weights do.
+        map: OracleMap,
+        /// Number of input units: columns, or channels.
+        units: usize,
+        /// Which are dropped, and how much.
+        masks: FrozenConcrete,
+    },
     /// A convolution; blocks `weight` `[kernel, kernel, channels/groups, out]`, `bias` `[out]`.
     Conv2d {
         /// Its geometry.
@@ -271,6 +311,10 @@ impl OracleLayer {
                 let blocks = [("weight.mu", weights), (raw, raws), ("bias", units)];
                 return blocks[..if *bias { 3 } else { 2 }].to_vec();
             }
+            Self::Concrete { map, .. } => {
+                let (weights, units) = map.sizes();
+                return vec![("weight", weights), ("bias", units), ("drop.logit", 1)];
+            }
             Self::Activation(_) | Self::Dropout { .. } => return Vec::new(),
             Self::Dropout2d { .. } | Self::Pool { .. } => return Vec::new(),
             Self::Dense { in_dim, out_dim, bias } => (PLAIN, in_dim * out_dim, *out_dim, bias),
@@ -307,6 +351,10 @@ impl OracleLayer {
                 let linear =
                     |x: &[f64], w: &[f64], b: &[f64]| dense(x, x.len() / in_dim, *in_dim, *out_dim, w, b);
                 variational(&Posterior::split(params, in_dim * out_dim), eps, x, &linear)
+            }
+            Self::Concrete { map, units, masks } => {
+                let ((w, rest), biases) = (params.split_at(map.sizes().0), map.sizes().1);
+                map.forward(&masks.keep(rest[biases], *units, x, rows), w, &rest[..biases])
             }
             Self::Conv2d { conv, .. } => {
                 let (w, b) = params.split_at(conv.weights());
@@ -651,6 +699,20 @@ mod tests {
         assert_eq!(layer(FrozenMask::Pass(vec![true, false])).forward(&[], &x, 2), [1.25, 0.0, 3.75, 0.0]);
         let row = FrozenMask::Row(vec![true, false, false, true]);
         assert_eq!(layer(row).forward(&[], &x, 2), [1.25, 0.0, 0.0, 5.0]);
+    }
+
+    // W = [2; 3], b = 1, p = ¼: kept units are divided by ¾; at temperature ½ and λ = 0, 1 − d = sigmoid(2·ln 3) = 0.9.
+    #[test]
+    fn concrete_masks_by_hand() {
+        let (params, x) = ([2.0, 3.0, 1.0, -(3f64.ln())], [3.0, 6.0]);
+        let of = |masks| {
+            let map = OracleMap::Dense { in_dim: 2, out_dim: 1 };
+            OracleNet::new(vec![OracleLayer::Concrete { map, units: 2, masks }]).forward(&params, &x, 1)[0]
+        };
+        assert!((of(FrozenConcrete::Hard(FrozenMask::Mean)) - 25.0).abs() < 1e-12);
+        assert!((of(FrozenConcrete::Hard(FrozenMask::Pass(vec![true, false]))) - 9.0).abs() < 1e-12);
+        let relaxed = FrozenConcrete::Relaxed { lambda: vec![0.0, 1e9], temp: 0.5 };
+        assert!((of(relaxed) - (2.0 * 3.0 * 0.9 / 0.75 + 1.0)).abs() < 1e-12);
     }
 
     #[test]
