@@ -1,73 +1,169 @@
 //! Inverted dropout, a layer of its own in front of the layer whose inputs it masks.
 
-mod channels;
-
-pub use channels::Dropout2d;
+use std::fmt::Debug;
 
 use bdl_tensor::{Mat, MatMut, kernels};
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::dense::check_dims;
+use crate::image::Image;
 use crate::layer::{Backward, Context, Form, KlAt, Layer, LayerReport, Scratch};
 use crate::{Activation, Draw, Error, Pass, codec};
 
-/// Dropout with inverted scaling, on in training and in Monte Carlo prediction.
+/// Dropout with inverted scaling, on in training and in Monte Carlo prediction: one bit for each unit, which holds at all positions
+/// of a row.
 ///
 /// ```text
 /// y = z ⊙ x / (1 − drop_prob),  z ~ Bernoulli(1 − drop_prob)      E[y] = x,  Var[y] = x²·drop_prob/(1 − drop_prob)
 /// ```
 ///
-/// In front of a [`Dense`](crate::Dense) layer this draws its weights as `diag(z)·W`. Put it *directly* in front: the KL
-/// of the dense layer knows of no mask behind which something else stands, not even an activation. Under
-/// [`Scope::Row`](crate::Scope::Row), and always in training, each row has its own mask; under
-/// [`Scope::Pass`](crate::Scope::Pass) one mask holds for the pass. At the mean, and with `drop_prob` 0, y = x.
+/// Put it *directly* in front of the layer of weights that it is for: the KL of that layer knows of no mask behind which
+/// something else stands, not even an activation. Under [`Scope::Row`](crate::Scope::Row), and always in training, each row has its
+/// own mask; under [`Scope::Pass`](crate::Scope::Pass) one mask holds for the pass. At the mean, and with `drop_prob` 0, y = x.
 ///
-/// Noise: the mask is drawn at site 0.
+/// Noise: the mask, one bit per unit, is drawn at site 0.
+#[derive(Clone, Debug, PartialEq)]
+pub struct DropoutOver<U> {
+    over: U,
+    drop_prob: f64,
+}
+
+/// Dropout of single units.
+///
+/// In front of a [`Dense`](crate::Dense) layer this draws its weights as `diag(z)·W`.
 ///
 /// # References
 /// Srivastava et al. 2014, *Dropout*, §10; Gal & Ghahramani 2016; `docs/math.md#inverted-dropout`.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Dropout {
-    masks: Masks,
+pub type Dropout = DropoutOver<Columns>;
+
+/// Dropout of whole channels of an image.
+///
+/// Neighbouring pixels are alike, so that what [`Dropout`] drops of a pixel its neighbours tell. In front of a
+/// [`Conv2d`](crate::Conv2d) this draws its weights as `diag(z)·W`, the rows of one input channel together, at all positions
+/// alike: the variational posterior whose prior its length scale is.
+///
+/// # References
+/// Tompson et al. 2015, *Efficient object localization using convolutional networks*, §3.2; `docs/math.md#channel-dropout`.
+pub type Dropout2d = DropoutOver<Channels>;
+
+/// What has a bit of its own.
+pub trait Over: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
+    /// Kind of the layer.
+    const KIND: &'static str;
+
+    /// The form in which a file holds the units; frozen.
+    type Config: Serialize + DeserializeOwned;
+
+    /// What [`from_config`](Over::from_config) needs.
+    fn config(&self) -> Self::Config;
+
+    /// The units of a file.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for no unit.
+    fn from_config(config: Self::Config) -> Result<Self, Error>;
+
+    /// Number of units.
+    fn units(&self) -> usize;
+
+    /// Number of positions at which each unit stands.
+    fn positions(&self) -> usize;
 }
 
-/// The form in which a file holds a [`Dropout`]; frozen.
+/// So many columns, for [`Dropout`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Columns(usize);
+
+/// The channels of an image, for [`Dropout2d`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channels(Image);
+
+impl Over for Columns {
+    const KIND: &'static str = "dropout";
+
+    type Config = u64;
+
+    fn config(&self) -> u64 {
+        self.0 as u64
+    }
+
+    fn from_config(dim: u64) -> Result<Self, Error> {
+        check_dims(Self::KIND, dim as usize, dim as usize)?;
+        Ok(Self(dim as usize))
+    }
+
+    fn units(&self) -> usize {
+        self.0
+    }
+
+    fn positions(&self) -> usize {
+        1
+    }
+}
+
+impl Over for Channels {
+    const KIND: &'static str = "dropout2d";
+
+    type Config = [u64; 3];
+
+    fn config(&self) -> [u64; 3] {
+        self.0.to_file()
+    }
+
+    fn from_config(image: [u64; 3]) -> Result<Self, Error> {
+        let image = Image::of_file(image);
+        image.check(Self::KIND, "image")?;
+        Ok(Self(image))
+    }
+
+    fn units(&self) -> usize {
+        self.0.channels
+    }
+
+    fn positions(&self) -> usize {
+        self.0.height * self.0.width
+    }
+}
+
+/// The form in which a file holds dropout; frozen.
 #[derive(Serialize, Deserialize)]
-struct V1 {
-    dim: u64,
+struct V1<C> {
+    over: C,
     drop_prob: f64,
 }
 
 impl Dropout {
-    pub(crate) const KIND: &'static str = "dropout";
-
     /// Dropout over `dim` units, each dropped with probability `drop_prob`.
     ///
     /// # Errors
     /// [`Error::Argument`] unless `drop_prob` is in `[0, 1)`: at 1 nothing is left to scale up.
     pub fn new(dim: usize, drop_prob: f64) -> Result<Self, Error> {
-        check_dims(Self::KIND, dim, dim)?;
-        Ok(Self { masks: Masks::new(Self::KIND, dim, 1, drop_prob)? })
+        Self::over(Columns::from_config(dim as u64)?, drop_prob)
+    }
+}
+
+impl Dropout2d {
+    /// Dropout over the channels of images, each dropped with probability `drop_prob`.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for an empty image, or unless `drop_prob` is in `[0, 1)`.
+    pub fn new(image: Image, drop_prob: f64) -> Result<Self, Error> {
+        Self::over(Channels::from_config(image.to_file())?, drop_prob)
+    }
+}
+
+impl<U: Over> DropoutOver<U> {
+    pub(crate) const KIND: &'static str = U::KIND;
+
+    fn over(over: U, drop_prob: f64) -> Result<Self, Error> {
+        check_drop_prob(U::KIND, drop_prob)?;
+        Ok(Self { over, drop_prob })
     }
 
     pub(crate) fn build(config: &[u8]) -> Result<Box<dyn Layer>, Error> {
-        let v: V1 = codec::decode("layer dropout", config)?;
-        Ok(Box::new(Self::new(v.dim as usize, v.drop_prob)?))
-    }
-}
-
-/// One bit for each unit, which holds at all positions of a row: `units` numbers at each of `positions`.
-#[derive(Clone, Debug, PartialEq)]
-struct Masks {
-    units: usize,
-    positions: usize,
-    drop_prob: f64,
-}
-
-impl Masks {
-    fn new(layer: &str, units: usize, positions: usize, drop_prob: f64) -> Result<Self, Error> {
-        check_drop_prob(layer, drop_prob)?;
-        Ok(Self { units, positions, drop_prob })
+        let v: V1<U::Config> = codec::decode("dropout layer", config)?;
+        Ok(Box::new(Self::over(U::from_config(v.over)?, v.drop_prob)?))
     }
 
     fn keep(&self) -> f64 {
@@ -75,7 +171,7 @@ impl Masks {
     }
 
     fn dim(&self) -> usize {
-        self.units * self.positions
+        self.over.units() * self.over.positions()
     }
 
     /// What is drawn in this pass: nothing where nothing is dropped.
@@ -83,29 +179,54 @@ impl Masks {
         if self.drop_prob == 0.0 { Draw::Mean } else { pass.mask_draw() }
     }
 
-    /// Words of one mask.
-    fn words(&self) -> usize {
-        self.units.div_ceil(64)
+    /// `out = mask ⊙ x / keep_prob`, with the masks in `words`: one, or one per row.
+    fn apply(&self, words: &[u64], x: Mat<'_>, out: &mut MatMut<'_>) -> Result<(), Error> {
+        mask_units(self.over.units(), words, (1.0 / self.keep()) as f32, x, out)
+    }
+}
+
+impl<U: Over> Layer for DropoutOver<U> {
+    fn kind(&self) -> &str {
+        U::KIND
+    }
+
+    fn config(&self) -> Result<Vec<u8>, Error> {
+        codec::encode("dropout layer", &V1 { over: self.over.config(), drop_prob: self.drop_prob })
+    }
+
+    fn in_dim(&self) -> usize {
+        self.dim()
+    }
+
+    fn out_dim(&self) -> usize {
+        self.dim()
+    }
+
+    fn is_random(&self) -> bool {
+        self.drop_prob > 0.0
+    }
+
+    fn form<'a>(&self, _: &'a [f32]) -> Form<'a> {
+        match (self.is_random(), self.over.positions()) {
+            (false, _) => Form::Map(Activation::Identity),
+            (true, 1) => Form::Mask { keep_prob: self.keep() },
+            _ => Form::Opaque,
+        }
     }
 
     fn scratch(&self, rows: usize, pass: &Pass<'_>) -> Scratch {
-        let words = match self.draw(pass) {
+        let masks = match self.draw(pass) {
             Draw::Mean => 0,
-            Draw::Pass | Draw::Flipout => self.words(),
-            Draw::Row => rows * self.words(),
+            Draw::Pass | Draw::Flipout => 1,
+            Draw::Row => rows,
         };
-        Scratch { floats: 0, words }
-    }
-
-    /// `out = mask ⊙ input / keep_prob`, with the masks in `words`: one, or one per row.
-    fn apply(&self, words: &[u64], input: Mat<'_>, out: &mut MatMut<'_>) -> Result<(), Error> {
-        mask_units(self.units, words, (1.0 / self.keep()) as f32, input, out)
+        Scratch { floats: 0, words: masks * self.over.units().div_ceil(64) }
     }
 
     fn forward(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {
         match ctx.site(0, self.draw(ctx.pass)) {
             Some(site) => {
-                site.mask(self.units, self.keep(), ctx.words);
+                site.mask(self.over.units(), self.keep(), ctx.words);
                 self.apply(ctx.words, x, y)
             }
             None => {
@@ -115,7 +236,7 @@ impl Masks {
         }
     }
 
-    fn backward(&self, ctx: &Context<'_>, io: Backward<'_>) -> Result<(), Error> {
+    fn backward(&self, ctx: &mut Context<'_>, _: &mut [f32], io: Backward<'_>) -> Result<(), Error> {
         let Some(mut dx) = io.dx else { return Ok(()) };
         match self.draw(ctx.pass) {
             Draw::Mean => {
@@ -126,56 +247,12 @@ impl Masks {
         }
     }
 
-    fn report(&self) -> LayerReport {
-        LayerReport { drop_prob: Some(self.drop_prob), ..LayerReport::default() }
-    }
-}
-
-impl Layer for Dropout {
-    fn kind(&self) -> &str {
-        Self::KIND
-    }
-
-    fn config(&self) -> Result<Vec<u8>, Error> {
-        let v = V1 { dim: self.masks.units as u64, drop_prob: self.masks.drop_prob };
-        codec::encode("layer dropout", &v)
-    }
-
-    fn in_dim(&self) -> usize {
-        self.masks.dim()
-    }
-
-    fn out_dim(&self) -> usize {
-        self.masks.dim()
-    }
-
-    fn is_random(&self) -> bool {
-        self.masks.drop_prob > 0.0
-    }
-
-    fn form<'a>(&self, _: &'a [f32]) -> Form<'a> {
-        let keep_prob = self.masks.keep();
-        if self.is_random() { Form::Mask { keep_prob } } else { Form::Map(Activation::Identity) }
-    }
-
-    fn scratch(&self, rows: usize, pass: &Pass<'_>) -> Scratch {
-        self.masks.scratch(rows, pass)
-    }
-
-    fn forward(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {
-        self.masks.forward(ctx, x, y)
-    }
-
-    fn backward(&self, ctx: &mut Context<'_>, _: &mut [f32], io: Backward<'_>) -> Result<(), Error> {
-        self.masks.backward(ctx, io)
-    }
-
     fn keep_prob(&self) -> Option<f64> {
-        Some(self.masks.keep())
+        Some(self.keep())
     }
 
     fn report(&self, _: &KlAt<'_>) -> LayerReport {
-        self.masks.report()
+        LayerReport { drop_prob: Some(self.drop_prob), ..LayerReport::default() }
     }
 }
 

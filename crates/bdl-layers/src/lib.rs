@@ -37,7 +37,7 @@ pub use activation::{Activation, ActivationLayer};
 pub use block::{Block, BlockEntry, Role, place};
 pub use concrete::{ConcreteConv2d, ConcreteDense, ConcreteDropout};
 pub use conv::{Conv2dMap, Conv2dV1, Filters};
-pub use dropout::{Dropout, Dropout2d};
+pub use dropout::{Channels, Columns, Dropout, Dropout2d, DropoutOver, Over};
 pub use error::Error;
 pub use family::{
     Extent, Family, Grain, IndependentVd, IndependentVdConv2d, IndependentVdDense, IndependentVdV1,

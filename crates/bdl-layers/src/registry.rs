@@ -6,10 +6,10 @@ use std::sync::Arc;
 use bdl_dist::Density;
 
 use crate::{
-    ActivationLayer, AvgPool2d, BatchNorm, ConcreteConv2d, ConcreteDense, Conv2d, CorrelatedVd, Dense, Dropout, Dropout2d, Error, Flatten,
-    GaussianDropout, IndependentVdConv2d, IndependentVdDense, Layer, LayerNorm, MaxPool2d,
-    PrunedSparseVdConv2d, PrunedSparseVdDense, PrunedVariationalConv2d, PrunedVariationalDense, Residual,
-    SparseVdConv2d, SparseVdDense, VariationalConv2d, VariationalDense,
+    ActivationLayer, AvgPool2d, BatchNorm, ConcreteConv2d, ConcreteDense, Conv2d, CorrelatedVd, Dense,
+    Dropout, Dropout2d, Error, Flatten, GaussianDropout, IndependentVdConv2d, IndependentVdDense, Layer,
+    LayerNorm, MaxPool2d, PrunedSparseVdConv2d, PrunedSparseVdDense, PrunedVariationalConv2d,
+    PrunedVariationalDense, Residual, SparseVdConv2d, SparseVdDense, VariationalConv2d, VariationalDense,
 };
 
 /// Builds a layer from its configuration bytes.

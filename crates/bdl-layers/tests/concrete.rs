@@ -6,7 +6,8 @@ mod common;
 
 use bdl_dist::{Noise, Purpose};
 use bdl_layers::{
-    Activation, ConcreteConv2d, ConcreteDense, Dense, Dropout, Estimator, Filters, Image, Pass, Plan, Scope, Window,
+    Activation, ConcreteConv2d, ConcreteDense, Dense, Dropout, Estimator, Filters, Image, Pass, Plan, Scope,
+    Window,
 };
 use bdl_testkit::finite::{assert_gradient_close, central_gradient};
 use bdl_testkit::masks::dropout_moments;
@@ -15,7 +16,9 @@ use bdl_testkit::quad::adaptive_simpson;
 use bdl_testkit::source::to_f64;
 use bdl_testkit::stats::{MomentCheck, normal_pdf};
 use common::Spec::{Act, Concrete, ConcreteConv, Drop};
-use common::{CONCRETE_TEMP, PASSES, bits, check_gradients, logit_of, numbers, oracle, params, plan, predict};
+use common::{
+    CONCRETE_TEMP, PASSES, bits, check_gradients, logit_of, numbers, oracle, params, plan, predict,
+};
 
 /// One row of three pixels and two channels.
 const CONV: OracleConv = OracleConv {
@@ -89,7 +92,8 @@ fn gradients_match_the_oracle_through_learned_masks_of_inputs_and_channels() {
             check_gradients(&format!("{conv:?}, {pass}"), &specs, pass_of);
         }
     }
-    let specs = [ConcreteConv(CONV), Act(Activation::Relu, 4), ConcreteConv(second), Drop(6, 0.2), Concrete(6, 2)];
+    let specs =
+        [ConcreteConv(CONV), Act(Activation::Relu, 4), ConcreteConv(second), Drop(6, 0.2), Concrete(6, 2)];
     for (pass, pass_of) in PASSES {
         check_gradients(pass, &specs, pass_of);
     }
@@ -153,7 +157,8 @@ fn a_relaxed_unit_is_mostly_dropped_with_the_probability_that_is_learned() {
         let layer = ConcreteDense::new(1, 1, 1.0).unwrap().with_concrete_temp(temp).unwrap();
         let plan = Plan::new(vec![Box::new(layer)]).unwrap();
         let noise = Noise::new(29, Purpose::Train);
-        let y = predict(&plan, &[1.0, 0.0, logit], &[1.0; 100_000], &Pass::train(&noise, 0, Estimator::Local));
+        let y =
+            predict(&plan, &[1.0, 0.0, logit], &[1.0; 100_000], &Pass::train(&noise, 0, Estimator::Local));
         let half = 0.5 / sigmoid(-f64::from(logit));
         let dropped = y.iter().filter(|y| f64::from(**y) < half).count();
         MomentCheck::proportion("dropped", dropped, y.len(), sigmoid(logit.into())).assert();
@@ -165,13 +170,15 @@ fn predictions_have_the_bits_of_dropout_at_the_learned_probability() {
     // A logit of 0 is a probability of exactly ½.
     let learned = Plan::new(vec![Box::new(ConcreteDense::new(70, 3, 1.0).unwrap())]).unwrap();
     let fixed =
-        Plan::new(vec![Box::new(Dropout::new(70, 0.5).unwrap()), Box::new(Dense::new(70, 3).unwrap())]).unwrap();
+        Plan::new(vec![Box::new(Dropout::new(70, 0.5).unwrap()), Box::new(Dense::new(70, 3).unwrap())])
+            .unwrap();
     let mut params = params(&learned);
     params[213] = 0.0;
     let (x, noise) = (numbers(4, 5 * 70), Noise::new(29, Purpose::Predict));
     for scope in [Scope::Pass, Scope::Row] {
         let pass = Pass::predict(&noise, 3, scope, Estimator::Local);
-        let (got, expected) = (predict(&learned, &params, &x, &pass), predict(&fixed, &params[..213], &x, &pass));
+        let (got, expected) =
+            (predict(&learned, &params, &x, &pass), predict(&fixed, &params[..213], &x, &pass));
         assert_eq!(bits(&got), bits(&expected), "{scope:?}");
     }
     let (got, expected) =
@@ -222,7 +229,10 @@ fn extreme_logits_are_finite_and_have_no_slope() {
         assert!(plan.kl_grad(&params, 1.0, &mut grads).unwrap().is_finite(), "{logit}");
         let pass = Pass::train(common::training_noise(), 0, Estimator::Local);
         let (y, of_nll) = common::train(&plan, &params, &[0.5, -1.0, 2.0], &[1.0], &pass);
-        assert!(y.iter().chain(&grads).chain(&of_nll).all(|v| v.is_finite()), "{logit}: {y:?} {grads:?} {of_nll:?}");
+        assert!(
+            y.iter().chain(&grads).chain(&of_nll).all(|v| v.is_finite()),
+            "{logit}: {y:?} {grads:?} {of_nll:?}"
+        );
         assert!(at.iter().all(|&at| (grads[at], of_nll[at]) == (0.0, 0.0)), "{logit}");
     }
 }

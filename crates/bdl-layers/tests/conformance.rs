@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use bdl_dist::NoiseRng;
 use bdl_layers::{
-    Activation, ActivationLayer, AvgPool2d, Backward, BatchNorm, Block, ConcreteConv2d, ConcreteDense, Context, Conv2d, CorrelatedVd, Dense,
-    Dropout, Dropout2d, Error, Filters, Flatten, Form, GaussianDropout, Grain, Image, ImageOrder,
-    IndependentVdConv2d, IndependentVdDense, KlAt, Layer, LayerNorm, LayerReport, MaxPool2d, Pass, Prior,
-    Registry, Residual, Scratch, SparseVdConv2d, SparseVdDense, VariationalConv2d, VariationalDense, Window,
-    conformance,
+    Activation, ActivationLayer, AvgPool2d, Backward, BatchNorm, Block, ConcreteConv2d, ConcreteDense,
+    Context, Conv2d, CorrelatedVd, Dense, Dropout, Dropout2d, Error, Filters, Flatten, Form, GaussianDropout,
+    Grain, Image, ImageOrder, IndependentVdConv2d, IndependentVdDense, KlAt, Layer, LayerNorm, LayerReport,
+    MaxPool2d, Pass, Prior, Registry, Residual, Scratch, SparseVdConv2d, SparseVdDense, VariationalConv2d,
+    VariationalDense, Window, conformance,
 };
 use bdl_tensor::{Mat, MatMut};
 
@@ -55,10 +55,18 @@ fn every_layer_keeps_the_contract() {
     table.push(Box::new(GaussianDropout::new(5, 0.3).unwrap()));
     table.push(Box::new(GaussianDropout::new(3, 0.5).unwrap().over_positions(4).unwrap()));
     table.push(Box::new(GaussianDropout::new(5, 0.0).unwrap()));
-    table.push(Box::new(ConcreteDense::new(4, 3, 0.5).unwrap()));
-    let layer = ConcreteDense::new(70, 2, 0.5).unwrap().with_drop_prob(0.4).unwrap();
-    table.push(Box::new(layer.with_concrete_temp(0.5).unwrap()));
-    table.push(Box::new(ConcreteDense::new(1, 1, 2.0).unwrap().with_concrete_temp(1.0).unwrap()));
+    // So many units that no two masks are alike.
+    for (units, drop_prob, temp) in [(20, 0.3, 0.1), (70, 0.4, 0.5), (20, 0.6, 1.0)] {
+        let layer = ConcreteDense::new(units, 2, 0.5).unwrap().with_drop_prob(drop_prob).unwrap();
+        table.push(Box::new(layer.with_concrete_temp(temp).unwrap()));
+    }
+    for (image, filters) in [
+        (Image::new(3, 2, 12), Filters::new(2, Window::new([2, 2]))),
+        (Image::new(3, 3, 12), Filters::new(4, Window::new([2, 2]).stride([2, 1]).padding([0, 1])).groups(2)),
+    ] {
+        let layer = ConcreteConv2d::new(image, filters, 0.5).unwrap().with_drop_prob(0.4).unwrap();
+        table.push(Box::new(layer.with_concrete_temp(0.5).unwrap()));
+    }
     for (image, filters) in [
         (Image::new(4, 4, 2), Filters::new(3, Window::new([3, 2]))),
         (Image::new(5, 4, 2), Filters::new(4, Window::new([2, 3]).stride([2, 1]).padding([0, 1])).groups(2)),
@@ -68,8 +76,6 @@ fn every_layer_keeps_the_contract() {
         table.push(Box::new(VariationalConv2d::new(image, filters, Prior::StdDev(0.7)).unwrap()));
         table.push(Box::new(Conv2d::new(image, filters).unwrap().with_length_scale(0.5).unwrap()));
         table.push(Box::new(SparseVdConv2d::new(image, filters).unwrap()));
-        let layer = ConcreteConv2d::new(image, filters, 0.5).unwrap().with_drop_prob(0.3).unwrap();
-        table.push(Box::new(layer.with_concrete_temp(0.5).unwrap()));
         table.push(Box::new(IndependentVdConv2d::new(image, filters, Grain::Unit).unwrap()));
     }
     for activation in Activation::ALL {

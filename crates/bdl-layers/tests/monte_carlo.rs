@@ -76,7 +76,10 @@ fn networks() -> Vec<(&'static str, Vec<Spec>)> {
             "half dropped, then something else",
             vec![Dense(3, 128), Drop(128, 0.5), Dense(128, 64), Act(RELU, 64), Variational(64, 2)],
         ),
-        ("learned masks", vec![Concrete(5, 70), Act(RELU, 70), Concrete(70, 64), Act(RELU, 64), Concrete(64, 2)]),
+        (
+            "learned masks",
+            vec![Concrete(5, 70), Act(RELU, 70), Concrete(70, 64), Act(RELU, 64), Concrete(64, 2)],
+        ),
         ("learned mask last", vec![Dense(5, 33), Act(RELU, 33), Concrete(33, 2)]),
         ("learned mask alone", vec![Concrete(70, 3)]),
         ("learned mask behind a mask", vec![Dense(5, 70), Drop(70, 0.5), Concrete(70, 65), Dense(65, 1)]),

@@ -10,13 +10,13 @@ mod network;
 
 pub use conv::{OracleConv, pool};
 pub use kl::{
-    kl_concrete_dropout, kl_full_gaussian_isotropic, kl_gaussian, kl_gaussian_diagonal, kl_log_uniform, kl_mc_dropout,
-    kl_monte_carlo_diagonal, kl_monte_carlo_full,
+    kl_concrete_dropout, kl_full_gaussian_isotropic, kl_gaussian, kl_gaussian_diagonal, kl_log_uniform,
+    kl_mc_dropout, kl_monte_carlo_diagonal, kl_monte_carlo_full,
 };
 pub use likelihood::OracleLikelihood;
 pub use network::{
-    FrozenConcrete, FrozenEps, FrozenMask, OracleActivation, OracleAlpha, OracleBlock, OracleFamily, OracleLayer, OracleMap,
-    OracleNet,
+    FrozenConcrete, FrozenEps, FrozenMask, OracleActivation, OracleAlpha, OracleBlock, OracleFamily,
+    OracleLayer, OracleMap, OracleNet,
 };
 
 /// `c = a·b` by the definition, `a: [m, k]`, `b: [k, n]`, `c: [m, n]`.

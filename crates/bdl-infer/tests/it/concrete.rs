@@ -26,7 +26,7 @@ struct Problem {
 impl Problem {
     fn new(rows: usize) -> Self {
         assert_eq!(rows % 8, 0);
-        let sign = |k: usize| if k / D >> (k % D) & 1 == 1 { 1.0 } else { -1.0 };
+        let sign = |k: usize| if ((k / D) >> (k % D)) & 1 == 1 { 1.0 } else { -1.0 };
         let x: Vec<f32> = (0..rows * D).map(sign).collect();
         let y = x.chunks(D).map(|r| r.iter().zip(TRUTH).map(|(x, w)| f64::from(*x) * w).sum::<f64>() as f32);
         let layer = ConcreteDense::new(D, 1, LENGTH_SCALE).unwrap().with_concrete_temp(TEMP).unwrap();
@@ -40,7 +40,8 @@ impl Problem {
         let ([first, second], s) = (relaxed(logit), self.rows as f64);
         let (p, k) = (sigmoid(logit), sigmoid(-logit));
         let entropy = -p * p.ln() - k * k.ln();
-        let term = |(w, truth): (&f64, f64)| s * (second * w * w - 2.0 * truth * first * w) / (2.0 * NOISE * NOISE);
+        let term =
+            |(w, truth): (&f64, f64)| s * (second * w * w - 2.0 * truth * first * w) / (2.0 * NOISE * NOISE);
         let of_weights = w.iter().zip(TRUTH).map(term).sum::<f64>();
         let square = w.iter().map(|w| w * w).sum::<f64>();
         of_weights + LENGTH_SCALE * LENGTH_SCALE * square / (2.0 * k) - D as f64 * entropy
@@ -116,7 +117,11 @@ fn learned_rates_are_the_known_optima_and_shrink_as_rows_grow() {
         let expected = p.best_logit();
         let a = TRUTH.map(|w| w * w).iter().sum::<f64>() * (rows * rows) as f64
             / (2.0 * NOISE * NOISE * (rows as f64 + LENGTH_SCALE * LENGTH_SCALE * NOISE * NOISE));
-        assert!((expected + a / D as f64).abs() < 0.25, "{rows} rows: {expected}, hard masks {}", -a / D as f64);
+        assert!(
+            (expected + a / D as f64).abs() < 0.25,
+            "{rows} rows: {expected}, hard masks {}",
+            -a / D as f64
+        );
         let data = Data::new(mat(&p.x, D), Targets::Real(&p.y)).unwrap();
         let config = FitConfig {
             epochs: 12_000,

@@ -54,7 +54,9 @@ mod tests {
 
     #[test]
     fn the_logit_stops_at_20_and_has_no_slope_there() {
-        for (raw, logit, free) in [(1e4, 20.0, false), (20.0, 20.0, false), (-1e4, -20.0, false), (19.0, 19.0, true)] {
+        for (raw, logit, free) in
+            [(1e4, 20.0, false), (20.0, 20.0, false), (-1e4, -20.0, false), (19.0, 19.0, true)]
+        {
             let rate = Rate::new(raw);
             assert_eq!((rate.logit, rate.free), (logit, free));
             assert!(rate.entropy() > 0.0 && rate.scale().is_finite());

@@ -89,7 +89,8 @@ impl Segment<'_> {
 pub(super) fn panels(layers: &[Placed], params: &[f32]) -> Vec<Option<Panels>> {
     let mut panels: Vec<_> = (0..layers.len()).map(|_| None).collect();
     for index in 0..layers.len() {
-        let Some(Affine { mask: Some((_, keep_prob)), weight, at, .. }) = Affine::of(layers, params, index) else {
+        let Some(Affine { mask: Some((_, keep_prob)), weight, at, .. }) = Affine::of(layers, params, index)
+        else {
             continue;
         };
         if keep_prob <= KEEP_PROB && weight.cols() >= WIDE {

@@ -5,16 +5,16 @@
 
 use bdl_dist::{Noise, Purpose};
 use bdl_layers::{
-    Activation, ActivationLayer, AvgPool2d, BlockEntry, ConcreteConv2d, ConcreteDense, Conv2d, CorrelatedVd, Dense, Draw, Dropout, Dropout2d, Estimator,
-    Filters, GaussianDropout, Grain, Image, IndependentVdConv2d, IndependentVdDense, Layer, MaxPool2d, Mode, Pass,
-    Plan, Prior, Scope, SparseVdConv2d, SparseVdDense, VariationalConv2d, VariationalDense, Window,
-    Workspace,
+    Activation, ActivationLayer, AvgPool2d, BlockEntry, ConcreteConv2d, ConcreteDense, Conv2d, CorrelatedVd,
+    Dense, Draw, Dropout, Dropout2d, Estimator, Filters, GaussianDropout, Grain, Image, IndependentVdConv2d,
+    IndependentVdDense, Layer, MaxPool2d, Mode, Pass, Plan, Prior, Scope, SparseVdConv2d, SparseVdDense,
+    VariationalConv2d, VariationalDense, Window, Workspace,
 };
 use bdl_tensor::{Mat, MatMut};
 use bdl_testkit::finite::{assert_gradient_close, central_gradient};
 use bdl_testkit::oracle::{
-    FrozenConcrete, FrozenEps, FrozenMask, OracleActivation, OracleAlpha, OracleConv, OracleFamily, OracleLayer, OracleMap,
-    OracleNet, sigmoid,
+    FrozenConcrete, FrozenEps, FrozenMask, OracleActivation, OracleAlpha, OracleConv, OracleFamily,
+    OracleLayer, OracleMap, OracleNet, sigmoid,
 };
 use bdl_testkit::source::to_f64;
 
