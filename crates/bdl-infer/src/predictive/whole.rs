@@ -19,14 +19,17 @@ pub(crate) fn whole_quantile(prob: f64, mean: f64, sd: f64, mass: impl Fn(f64, T
         Tail::Upper => mass(y, tail) <= wanted,
     };
     let [mut below, mut at] = bracket(start, &enough);
-    while at - below > 1.0 {
-        let middle = (0.5 * (below + at)).floor();
+    loop {
+        let middle = (0.5 * below + 0.5 * at).floor();
+        // Neighbours: whole numbers, or where these are no longer told apart, numbers.
+        if middle <= below || middle >= at {
+            return at;
+        }
         *(if enough(middle) { &mut at } else { &mut below }) = middle;
     }
-    at
 }
 
-/// `[y, z]` with `y < z`, of which only z is enough, or is further off than any count.
+/// `[y, z]` with `y < z`, of which only z is enough; or z is further off than any number is looked for.
 fn bracket(start: f64, enough: &impl Fn(f64) -> bool) -> [f64; 2] {
     let (mut y, mut step) = (start, 1.0);
     if enough(start) {
@@ -43,8 +46,8 @@ fn bracket(start: f64, enough: &impl Fn(f64) -> bool) -> [f64; 2] {
     [y, y + step]
 }
 
-/// Beyond this whole numbers are no longer told apart from halves.
-const FAR: f64 = 4_503_599_627_370_496.0;
+/// No quantile is looked for further from the normal one: that of rates of which some are huge is as far off as they are.
+const FAR: f64 = 1e300;
 
 /// Steps that are summed one by one; of more of them some are taken for all.
 const STEPS: f64 = 512.0;

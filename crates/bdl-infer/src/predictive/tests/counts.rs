@@ -46,6 +46,21 @@ fn a_quantile_is_the_smallest_count_that_holds_the_probability() {
     }
 }
 
+/// As networks put them out far from the data: the normal quantile is then far below 0, and whole numbers have no neighbours.
+#[test]
+fn quantiles_and_draws_of_huge_rates_come_to_an_end() {
+    let (l, out) = (counts(), [-2.0, 45.0_f32]);
+    let p = Predictive::new(&l, &[&[]], &out, 2, 1).unwrap();
+    let mut scratch = MixtureScratch::new();
+    let y = p.real(0, &mut scratch).unwrap();
+    assert_eq!([0.001, 0.25, 0.4].map(|prob| y.quantile(prob).unwrap()), [0.0; 3]);
+    let high = y.quantile(0.75).unwrap();
+    assert!((high / 45_f64.exp() - 1.0).abs() < 1e-6, "{high:e}");
+    let mut draws = [0.0; 20];
+    y.draws(&mut rng(3), &mut draws);
+    assert!(draws.iter().skip(1).step_by(2).all(|draw| (draw / high - 1.0).abs() < 1e-6), "{draws:?}");
+}
+
 #[test]
 fn density_and_distribution_sum_the_passes() {
     let (l, out) = (counts(), log_rates(2, 7, 1.2, 0.5));
