@@ -13,7 +13,7 @@
 
 use bdl_infer::{FitConfig, KlWarmup, Schedule};
 use bdl_layers::{Estimator, Prior};
-use bdl_model::{self as model, Architecture, Noise};
+use bdl_model::{self as model, Architecture, Likelihood};
 
 use super::{Error, Reference};
 
@@ -97,7 +97,7 @@ impl Setting {
     pub fn deterministic() -> Self {
         let architecture = Architecture {
             method: model::Method::Deterministic,
-            noise: Noise::Heteroscedastic,
+            likelihood: Likelihood::Heteroscedastic,
             length_scale: 1.0,
             ..Architecture::default()
         };
@@ -110,7 +110,7 @@ impl Setting {
     pub fn mc_dropout(drop_prob: f64) -> Self {
         let architecture = Architecture {
             method: model::Method::McDropout,
-            noise: Noise::Learned,
+            likelihood: Likelihood::Auto,
             drop_prob,
             length_scale: 1.0,
             ..Architecture::default()
@@ -123,7 +123,7 @@ impl Setting {
     pub fn mean_field(estimator: Estimator) -> Self {
         let architecture = Architecture {
             method: model::Method::MeanField,
-            noise: Noise::Heteroscedastic,
+            likelihood: Likelihood::Heteroscedastic,
             prior: Prior::FanIn(1.0),
             ..Architecture::default()
         };

@@ -234,6 +234,10 @@ pub(crate) fn positive(text: &str) -> Result<f64, String> {
     number_if(text, "a finite number above 0", |x| x.is_finite() && x > 0.0)
 }
 
+pub(crate) fn above_2(text: &str) -> Result<f64, String> {
+    number_if(text, "a finite number above 2", |x| x.is_finite() && x > 2.0)
+}
+
 pub(crate) fn not_negative(text: &str) -> Result<f64, String> {
     number_if(text, "a finite number, 0 or above", |x| x.is_finite() && x >= 0.0)
 }

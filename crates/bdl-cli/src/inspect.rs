@@ -60,6 +60,7 @@ fn target(model: &Model) -> String {
             let [mean, std] = [mean, std].map(|x| significant(*x, 4));
             format!("{:?}, mean {mean}, standard deviation {std}", target.name)
         }
+        TargetKind::Count { mean } => format!("{:?}, counts, mean {}", target.name, significant(*mean, 4)),
         TargetKind::Class { names } => {
             format!("{:?}, {} classes: {}", target.name, names.len(), listed(names))
         }
@@ -168,6 +169,7 @@ fn target_json(model: &Model) -> Value {
     let target = &model.schema().target;
     match &target.kind {
         TargetKind::Real { mean, std } => json!({ "name": target.name, "mean": mean, "std": std }),
+        TargetKind::Count { mean } => json!({ "name": target.name, "counts": true, "mean": mean }),
         TargetKind::Class { names } => json!({ "name": target.name, "classes": names }),
     }
 }

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use bdl_model::{
-    AUTO_CLASSES, ColumnKind, Images, Method, Model, Noise, Optimizer, Outputs, Progress, RayonPool,
+    AUTO_CLASSES, ColumnKind, Images, Likelihood, Method, Model, Optimizer, Outputs, Progress, RayonPool,
     Schedule, Schema, SelectedColumn, Selection, Shape, Table, Task, TaskChoice, TrainConfig, TrainProgress,
     Training, Valid,
 };
@@ -76,7 +76,7 @@ pub(crate) fn work(args: &TrainArgs, talk: bool) -> Result<Trained> {
     }
     args.check_table()?;
     let table = Table::open(&args.data, args.read.delimiter)?;
-    let selection = Selection::new(&table, &config.select)?;
+    let selection = config.selection(&table)?;
     let why = why(&table, &selection, &config)?;
     args.check_task(selection.task(), &why)?;
     args.fit_to_rows(&mut config, selection.rows.len())?;
@@ -119,6 +119,11 @@ fn inputs(args: &TrainArgs) -> Vec<(&'static str, &Path)> {
 fn why(table: &Table, selection: &Selection, config: &TrainConfig) -> Result<String> {
     if let TaskChoice::Is(_) = config.select.task {
         return Ok("asked for with --task".to_owned());
+    }
+    match config.architecture.likelihood {
+        Likelihood::Poisson => return Ok("--likelihood poisson is of counts".to_owned()),
+        Likelihood::Bernoulli => return Ok("--likelihood bernoulli is of two classes".to_owned()),
+        _ => {}
     }
     if config.select.categorical.contains(&config.select.target) {
         return Ok("the target is listed in --categorical".to_owned());
@@ -211,6 +216,7 @@ fn width(selection: &Selection) -> usize {
 fn outputs(selection: &Selection) -> Outputs {
     match &selection.target.levels {
         Some(names) => Outputs::Classes(names.len()),
+        None if selection.counts => Outputs::Counts { mean: 1.0 },
         None => Outputs::Real,
     }
 }
@@ -239,13 +245,12 @@ pub(crate) fn method(config: &TrainConfig, task: Task) -> String {
         None if widths.is_empty() => "no hidden layer".to_owned(),
         None => format!("hidden {} {}", widths.join(","), a.activation.name()),
     };
-    let noise = match (task, a.noise) {
-        (Task::Classification, _) => "categorical".to_owned(),
-        (_, Noise::Fixed(sd)) => format!("gaussian with known noise {sd}"),
-        (_, Noise::Heteroscedastic) => "heteroscedastic".to_owned(),
-        _ => "gaussian with learned noise".to_owned(),
+    let likelihood = match (task, a.likelihood) {
+        (Task::Classification, Likelihood::Auto) => Likelihood::Categorical,
+        (Task::Regression, Likelihood::Auto) => Likelihood::Gaussian { noise: None },
+        (_, given) => given,
     };
-    format!("{members}{}{own}, {hidden}, {noise}", a.method.name())
+    format!("{members}{}{own}, {hidden}, {likelihood}", a.method.name())
 }
 
 pub(crate) fn training(config: &TrainConfig) -> String {

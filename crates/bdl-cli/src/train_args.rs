@@ -4,15 +4,15 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use bdl_model::{
-    Activation, Architecture, Estimator, FitConfig, KlWarmup, Method, MissingPolicy, Net, Noise, Optimizer,
-    Prior, Schedule, SelectOptions, Task, TaskChoice, TrainConfig, Valid,
+    Activation, Architecture, Estimator, FitConfig, KlWarmup, Likelihood, Method, MissingPolicy, Net,
+    Optimizer, Prior, Schedule, SelectOptions, Task, TaskChoice, TrainConfig, Valid,
 };
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Args, ValueEnum};
 
 use crate::args::{
-    Names, ReadArgs, RunArgs, at_least_one, below_1, count_up_to, inside_0_1, names, not_negative, one_of,
-    positive,
+    Names, ReadArgs, RunArgs, above_2, at_least_one, below_1, count_up_to, inside_0_1, names, not_negative,
+    one_of, positive,
 };
 use crate::images::refuse_flags;
 use crate::out::Usage;
@@ -59,6 +59,9 @@ pub(crate) struct TrainArgs {
     /// Known standard deviation of the target's noise, in its units [default: learned]
     #[arg(long, value_name = "SD", value_parser = positive, allow_negative_numbers = true, help_heading = "Network")]
     pub(crate) noise: Option<f64>,
+    /// Known degrees of freedom of the noise, above 2; student-t [default: learned]
+    #[arg(long, value_name = "N", value_parser = above_2, allow_negative_numbers = true, help_heading = "Network")]
+    pub(crate) dof: Option<f64>,
     /// Widths of the hidden layers, or none for a linear model
     #[arg(long, value_name = "N,N,…", value_parser = hidden, default_value = "50", help_heading = "Network")]
     pub(crate) hidden: Hidden,
@@ -210,8 +213,14 @@ pub(crate) enum LikelihoodArg {
     Gaussian,
     /// A number with noise that depends on the row
     Heteroscedastic,
+    /// A number with outliers: noise with heavy tails
+    StudentT,
+    /// A count: a whole number from 0 on
+    Poisson,
     /// A class
     Categorical,
+    /// One of two classes, from one logit
+    Bernoulli,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -383,11 +392,7 @@ impl TrainArgs {
         let default = Architecture::default();
         Architecture {
             method: self.member_method(),
-            noise: match (self.noise, self.likelihood) {
-                (Some(sd), _) => Noise::Fixed(sd),
-                (None, Some(LikelihoodArg::Heteroscedastic)) => Noise::Heteroscedastic,
-                _ => Noise::Learned,
-            },
+            likelihood: self.likelihood(),
             hidden: self.hidden.0.clone(),
             net: self.net.clone(),
             activation: self.activation,
@@ -395,6 +400,18 @@ impl TrainArgs {
             input_drop_prob: self.input_drop_prob,
             length_scale: self.length_scale.unwrap_or(default.length_scale),
             prior: self.prior.clone().unwrap_or(default.prior),
+        }
+    }
+
+    fn likelihood(&self) -> Likelihood {
+        match self.likelihood {
+            None if self.noise.is_none() => Likelihood::Auto,
+            None | Some(LikelihoodArg::Gaussian) => Likelihood::Gaussian { noise: self.noise },
+            Some(LikelihoodArg::Heteroscedastic) => Likelihood::Heteroscedastic,
+            Some(LikelihoodArg::StudentT) => Likelihood::StudentT { dof: self.dof },
+            Some(LikelihoodArg::Poisson) => Likelihood::Poisson,
+            Some(LikelihoodArg::Categorical) => Likelihood::Categorical,
+            Some(LikelihoodArg::Bernoulli) => Likelihood::Bernoulli,
         }
     }
 
@@ -485,12 +502,18 @@ impl TrainArgs {
             TaskArg::Regression => self.check_task(Task::Regression, "asked for with --task")?,
             TaskArg::Classification => self.check_task(Task::Classification, "asked for with --task")?,
         }
-        match (self.noise, self.likelihood) {
-            (Some(_), Some(LikelihoodArg::Heteroscedastic)) => Err(Usage::error(
-                "--noise: a known noise contradicts --likelihood heteroscedastic, which learns it",
-            )),
-            (Some(_), Some(LikelihoodArg::Categorical)) => {
-                Err(Usage::error("--noise: --likelihood categorical has no noise"))
+        let likelihood = self.likelihood();
+        let name = likelihood.name();
+        if self.dof.is_some() && !matches!(likelihood, Likelihood::StudentT { .. }) {
+            return Err(Usage::error("--dof: only --likelihood student-t has degrees of freedom"));
+        }
+        match likelihood {
+            _ if self.noise.is_none() => Ok(()),
+            Likelihood::Heteroscedastic | Likelihood::StudentT { .. } => Err(Usage::error(format!(
+                "--noise: a known noise contradicts --likelihood {name}, which learns it"
+            ))),
+            Likelihood::Poisson | Likelihood::Categorical | Likelihood::Bernoulli => {
+                Err(Usage::error(format!("--noise: --likelihood {name} has no noise")))
             }
             _ => Ok(()),
         }
@@ -498,16 +521,11 @@ impl TrainArgs {
 
     /// Whether likelihood and noise are of this task, which is so for the reason `why`.
     pub(crate) fn check_task(&self, task: Task, why: &str) -> Result<()> {
-        let wrong = match (task, self.likelihood) {
-            (Task::Regression, Some(LikelihoodArg::Categorical)) => "--likelihood categorical",
-            (Task::Classification, Some(LikelihoodArg::Gaussian)) => "--likelihood gaussian",
-            (Task::Classification, Some(LikelihoodArg::Heteroscedastic)) => "--likelihood heteroscedastic",
-            (Task::Classification, _) if self.noise.is_some() => "--noise",
-            _ => return Ok(()),
-        };
-        let other = match task {
-            Task::Regression => Task::Classification,
-            Task::Classification => Task::Regression,
+        let likelihood = self.likelihood();
+        let Some(other) = likelihood.task().filter(|other| *other != task) else { return Ok(()) };
+        let wrong = match self.likelihood {
+            Some(_) => format!("--likelihood {}", likelihood.name()),
+            None => "--noise".to_owned(),
         };
         Err(Usage::error(format!("{wrong}: is for {other}, but the task is {task} ({why})")))
     }

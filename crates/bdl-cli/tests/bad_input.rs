@@ -62,6 +62,22 @@ fn rows_and_cells_are_named() {
 }
 
 #[test]
+fn targets_that_a_likelihood_does_not_take_are_named() {
+    let poisson = |cell: &str| {
+        let words =
+            ["row 2 (line 3), column \"y\"", "expected a count, a whole number from 0", &format!("{cell:?}")];
+        train_fails(&format!("x,y\n1,3\n2,{cell}\n"), "--target y --likelihood poisson", 1, &words);
+    };
+    ["-1", "2.5", "1e9"].into_iter().for_each(poisson);
+    let text = ["row 2", "column \"y\"", "\"many\""];
+    train_fails("x,y\n1,3\n2,many\n", "--target y --likelihood poisson", 1, &text);
+    let third = ["row 3 (line 4), column \"y\"", "expected \"0\" or \"1\"", "got \"2\""];
+    train_fails("x,y\n1,0\n2,1\n3,2\n", "--target y --likelihood bernoulli", 1, &third);
+    let third = ["row 3 (line 4), column \"y\"", "expected \"no\" or \"yes\"", "got \"maybe\""];
+    train_fails(&classes(9, 3).replace("kind", "y"), "--target y --likelihood bernoulli", 1, &third);
+}
+
+#[test]
 fn columns_that_flags_name_must_be_there() {
     train_fails(&numbers(20), "--target Y", 1, &["--target", "did you mean \"y\"?"]);
     train_fails(&numbers(20), "--target y --ignore nope", 1, &["--ignore", "\"nope\""]);
@@ -85,6 +101,8 @@ fn numbers_out_of_range_are_wrong_calls() {
         ("--valid 1", ["--valid", "between 0 and 1"]),
         ("--valid 0", ["--valid", "between 0 and 1"]),
         ("--noise 0", ["--noise", "above 0"]),
+        ("--likelihood student-t --dof 2", ["--dof", "above 2"]),
+        ("--likelihood student-t --dof inf", ["--dof", "above 2"]),
         ("--members 1", ["--members", "from 2"]),
         ("--threads 0", ["--threads", "from 1"]),
         ("--threads 1000000", ["--threads", "to 1024"]),
@@ -134,6 +152,14 @@ fn flags_that_contradict_each_other_are_wrong_calls() {
         ("--patience 3", ["--patience", "--valid"]),
         ("--noise 1 --likelihood heteroscedastic", ["--noise", "heteroscedastic"]),
         ("--noise 1 --likelihood categorical", ["--noise", "categorical"]),
+        ("--noise 1 --likelihood student-t", ["--noise", "student-t"]),
+        ("--noise 1 --likelihood poisson", ["--noise", "poisson has no noise"]),
+        ("--noise 1 --likelihood bernoulli", ["--noise", "bernoulli has no noise"]),
+        ("--dof 3", ["--dof", "only --likelihood student-t"]),
+        ("--dof 3 --likelihood gaussian", ["--dof", "only --likelihood student-t"]),
+        ("--task classification --likelihood poisson", ["--likelihood poisson", "classification"]),
+        ("--task classification --likelihood student-t", ["--likelihood student-t", "classification"]),
+        ("--task regression --likelihood bernoulli", ["--likelihood bernoulli", "regression"]),
         ("--task regression --likelihood categorical", ["--likelihood categorical", "regression"]),
         ("--task classification --likelihood gaussian", ["--likelihood gaussian", "classification"]),
         ("--task classification --noise 1", ["--noise", "classification"]),

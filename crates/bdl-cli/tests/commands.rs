@@ -4,7 +4,7 @@
 
 mod common;
 
-use common::{Dir, classes, numbers, short};
+use common::{Dir, classes, counts, numbers, short};
 use serde_json::Value;
 
 fn keys(value: &Value) -> Vec<&str> {
@@ -121,6 +121,61 @@ fn every_method_classifies_two_and_three_classes() {
             assert_eq!(header, format!("label,{probs},{entropies}"));
         }
     }
+}
+
+#[test]
+fn every_other_likelihood_has_the_columns_and_scores_of_its_task() {
+    let real = "mean,std,aleatoric_std,epistemic_std,lower,upper,mean_mcse";
+    let method = "--method mc-dropout";
+    for likelihood in ["student-t", "student-t --dof 4"] {
+        let dir = Dir::new().with("a.csv", numbers(40));
+        let train = format!("--target y --ignore id {method} --likelihood {likelihood}");
+        assert_eq!(all_commands(&dir, "a.csv", &train, "regression", &REGRESSION), real);
+        assert_eq!(dir.bdl("inspect m.bdl --format json").json()["likelihood"], "student-t");
+    }
+
+    let dir = Dir::new().with("a.csv", counts(40));
+    let train = format!("--target n {method} --likelihood poisson");
+    assert_eq!(all_commands(&dir, "a.csv", &train, "regression", &REGRESSION), real);
+    let inspected = dir.bdl("inspect m.bdl --format json").json();
+    assert_eq!(inspected["likelihood"], "poisson");
+    assert_eq!(keys(&inspected["target"]), ["name", "counts", "mean"]);
+    assert!(dir.bdl("inspect m.bdl").ok().contains("\"n\", counts, mean "));
+    let told = dir.bdl("predict m.bdl a.csv --draws=2").ok();
+    for line in told.lines().skip(1) {
+        let cells: Vec<f64> = line.split(',').map(|cell| cell.parse().unwrap()).collect();
+        assert!([4, 5, 7, 8].iter().all(|&c| cells[c] >= 0.0 && cells[c].fract() == 0.0), "{line}");
+    }
+    dir.write("b.csv", "x,n\n1,2\n2,2.5\n");
+    dir.bdl("evaluate m.bdl b.csv")
+        .fails(1, &["row 2 (line 3), column \"n\"", "expected a count", "\"2.5\""]);
+
+    let dir = Dir::new().with("a.csv", classes(40, 2));
+    let train = format!("--target kind {method} --likelihood bernoulli");
+    let header = all_commands(&dir, "a.csv", &train, "classification", &CLASSIFICATION);
+    assert!(header.starts_with("label,prob_no,prob_yes,predictive_entropy"), "{header}");
+    let inspected = dir.bdl("inspect m.bdl --format json").json();
+    assert_eq!(
+        (&inspected["likelihood"], &inspected["target"]["classes"][1]),
+        (&"bernoulli".into(), &"yes".into())
+    );
+}
+
+#[test]
+fn the_likelihood_says_what_the_target_is() {
+    let dir = Dir::new().with("a.csv", counts(40));
+    let out = dir.bdl(&short("train a.csv --target n --out m.bdl --likelihood poisson")).ok();
+    assert!(out.contains("regression: --likelihood poisson is of counts"), "{out}");
+    let asked = "train a.csv --target n --out m.bdl --likelihood poisson --task regression";
+    assert!(dir.bdl(&short(asked)).ok().contains("asked for with --task"));
+    assert!(dir.bdl("inspect m.bdl").ok().contains("counts"));
+    let dir = Dir::new().with("a.csv", "x,y\n1,0\n2,0.5\n3,0\n4,0.5\n");
+    let out = dir.bdl(&short("train a.csv --target y --out m.bdl --likelihood bernoulli")).ok();
+    assert!(out.contains("classification: --likelihood bernoulli is of two classes"), "{out}");
+    let dir = Dir::new().with("a.csv", numbers(40));
+    let out =
+        dir.bdl(&short("train a.csv --target y --ignore id --out m.bdl --likelihood student-t --dof 3")).ok();
+    assert!(out.contains("student-t with 3 degrees of freedom"), "{out}");
 }
 
 #[test]

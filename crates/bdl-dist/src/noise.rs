@@ -32,6 +32,8 @@ pub enum Purpose {
     Draw,
     /// Resampling for intervals of metrics.
     Bootstrap,
+    /// Where on the step of its count a probability integral transform lies.
+    Pit,
     /// A purpose of the caller's own.
     Other(u32),
 }
@@ -46,6 +48,7 @@ impl Purpose {
             Self::Predict => 5,
             Self::Draw => 6,
             Self::Bootstrap => 7,
+            Self::Pit => 8,
             Self::Other(n) => 1 << 32 | n as u64,
         }
     }

@@ -1,31 +1,24 @@
 //! From a method and a few settings to a network with its likelihood.
 
-use bdl_infer::{Bnn, Categorical, Gaussian, Heteroscedastic, Likelihood, NoiseSd};
+use bdl_infer::Bnn;
 use bdl_layers::{
     Activation, ActivationLayer, BatchNorm, Conv2dMap, DenseMap, Dropout, Dropout2d, Image, Largest, Layer,
     LayerNorm, LinearMap, Mean, Plain, Plan, Pool2d, Pooling, Prior, Residual, SparseVd, Variational, Window,
 };
 
 use crate::net::{Net, Part, Shape, is_activated};
-use crate::{Error, Method};
-
-/// What stands between the network's output and the target.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Noise {
-    /// Gaussian with one learned standard deviation for all rows.
-    Learned,
-    /// Gaussian with a known standard deviation, in the target's own units.
-    Fixed(f64),
-    /// Gaussian with a standard deviation that the network puts out for each row.
-    Heteroscedastic,
-}
+use crate::{Error, Likelihood, Method};
 
 /// What the network is to predict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Outputs {
     /// A number.
     Real,
+    /// A count.
+    Counts {
+        /// The mean count of the training rows, at which the network starts.
+        mean: f64,
+    },
     /// One of so many classes.
     Classes(usize),
 }
@@ -35,7 +28,7 @@ pub enum Outputs {
 /// | name | default | range | meaning |
 /// |---|---|---|---|
 /// | `method` | mc-dropout | | how the weights are treated |
-/// | `noise` | learned | | the likelihood of a real target |
+/// | `likelihood` | auto | | what stands between the network's output and the target |
 /// | `hidden` | 50 | each ≥ 1 | widths of the hidden layers |
 /// | `net` | none | | the whole network, in the place of `hidden` |
 /// | `activation` | relu | | behind each hidden layer |
@@ -47,8 +40,8 @@ pub enum Outputs {
 pub struct Architecture {
     /// How the weights are treated.
     pub method: Method,
-    /// The likelihood of a real target.
-    pub noise: Noise,
+    /// What stands between the network's output and the target.
+    pub likelihood: Likelihood,
     /// Widths of the hidden layers.
     pub hidden: Vec<usize>,
     /// The whole network, in the place of `hidden`.
@@ -69,7 +62,7 @@ impl Default for Architecture {
     fn default() -> Self {
         Self {
             method: Method::default(),
-            noise: Noise::Learned,
+            likelihood: Likelihood::Auto,
             hidden: vec![50],
             net: None,
             activation: Activation::Relu,
@@ -81,9 +74,6 @@ impl Default for Architecture {
     }
 }
 
-/// Initial standard deviation of a learned noise, in standard deviations of the target.
-const INIT_NOISE: f64 = 0.5;
-
 impl Architecture {
     /// The network for rows of a shape. `target_sd` is the standard deviation by which a real target was
     /// divided.
@@ -91,7 +81,7 @@ impl Architecture {
     /// # Errors
     /// For a setting outside its range, named; for a `net` that does not fit, with the part and both shapes.
     pub fn build(&self, input: impl Into<Shape>, outputs: Outputs, target_sd: f64) -> Result<Bnn, Error> {
-        let likelihood = self.likelihood(outputs, target_sd)?;
+        let likelihood = self.likelihood.build(outputs, target_sd)?;
         let (input, outputs) = (input.into(), likelihood.outputs());
         let net = match &self.net {
             Some(net) => net.clone(),
@@ -115,19 +105,6 @@ impl Architecture {
                 got: format!("{got}, with {} inputs", input.len()),
             }),
         }
-    }
-
-    fn likelihood(&self, outputs: Outputs, target_sd: f64) -> Result<Box<dyn Likelihood>, Error> {
-        Ok(match (outputs, self.noise) {
-            (Outputs::Classes(classes), _) => Box::new(Categorical::new(classes)?),
-            (Outputs::Real, Noise::Learned) => {
-                Box::new(Gaussian::new(NoiseSd::Learned { init: INIT_NOISE })?)
-            }
-            (Outputs::Real, Noise::Fixed(sd)) => {
-                Box::new(Gaussian::new(NoiseSd::Fixed(check_noise(sd, target_sd)?))?)
-            }
-            (Outputs::Real, Noise::Heteroscedastic) => Box::new(Heteroscedastic::new()),
-        })
     }
 }
 
@@ -241,19 +218,6 @@ impl Stack<'_> {
             Method::MeanField => Box::new(Variational::mean_field(map, self.of.prior.clone())?),
             Method::SparseVd => Box::new(Variational::of(map, SparseVd::new())),
         })
-    }
-}
-
-/// The noise in standard deviations of the target; far beyond 1 its square is no number to work with.
-fn check_noise(sd: f64, target_sd: f64) -> Result<f64, Error> {
-    let refuse = |expected, got| Err(Error::Argument { what: "--noise", expected, got });
-    match sd / target_sd {
-        _ if !(sd.is_finite() && sd > 0.0) => refuse("finite and > 0", sd.to_string()),
-        relative if (1e-12..=1e12).contains(&relative) => Ok(relative),
-        _ => refuse(
-            "within a factor of 1e12 of the target's standard deviation",
-            format!("{sd:e} where that is {target_sd:e}"),
-        ),
     }
 }
 

@@ -80,7 +80,7 @@ impl Encoder {
         schema.validate()?;
         let codes = schema.features.iter().map(|feature| code(&feature.kind)).collect::<Result<_, _>>()?;
         let classes = match &schema.target.kind {
-            TargetKind::Real { .. } => None,
+            TargetKind::Real { .. } | TargetKind::Count { .. } => None,
             TargetKind::Class { names } => Some(level_index(names)?),
         };
         let mut by_name: Vec<usize> = (0..schema.features.len()).collect();

@@ -213,6 +213,32 @@ pub enum Error {
         /// Mean of the training rows.
         mean: f64,
     },
+    /// A target of counts that is none.
+    #[error("{place}, column {column:?}: expected a count, a whole number from 0 to 16777216, got {value:?}")]
+    NotACount {
+        /// The row.
+        place: Place,
+        /// The column's name.
+        column: String,
+        /// The cell.
+        value: String,
+    },
+    /// A class beside two others, where there may be only two.
+    #[error(
+        "{place}, column {column:?}: expected {:?} or {:?}, the classes of the rows before, got {value:?}; \
+         --likelihood categorical takes more than two",
+        classes[0], classes[1]
+    )]
+    ThirdClass {
+        /// The row.
+        place: Place,
+        /// The column's name.
+        column: String,
+        /// The classes of the rows before.
+        classes: [String; 2],
+        /// The cell.
+        value: String,
+    },
     /// A category that the training data did not have.
     #[error("{place}, column {column:?}: expected one of {}, got {value:?}", Listed(.levels, *.total))]
     UnknownLevel {
@@ -498,9 +524,15 @@ impl Error {
     /// Whether one row is at fault and the rows after it can still be read and encoded.
     #[must_use]
     pub fn is_bad_row(&self) -> bool {
-        use Error::{MissingCell, MissingTarget, NotANumber, NotUtf8, OutOfRange, Ragged, UnknownLevel};
+        use Error::{
+            MissingCell, MissingTarget, NotACount, NotANumber, NotUtf8, OutOfRange, Ragged, UnknownLevel,
+        };
         match self {
-            Ragged { .. } | NotANumber { .. } | OutOfRange { .. } | UnknownLevel { .. } => true,
+            Ragged { .. }
+            | NotACount { .. }
+            | NotANumber { .. }
+            | OutOfRange { .. }
+            | UnknownLevel { .. } => true,
             MissingCell { .. } | MissingTarget { .. } => true,
             NotUtf8 { place, .. } => place.row > 0,
             _ => false,

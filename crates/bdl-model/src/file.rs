@@ -13,7 +13,10 @@ pub(crate) const SCHEMA: [u8; 4] = *b"SCHM";
 /// Tag of the section that a model of images has besides.
 pub(crate) const IMAGE: [u8; 4] = *b"IMAG";
 
-/// Schema and method as a file holds them; frozen. A model of images has no feature here.
+/// Tag of the section that a model has besides whose target [`SCHEMA`] cannot tell.
+pub(crate) const TARGETS: [u8; 4] = *b"TARG";
+
+/// Schema and method as a file holds them; frozen. A model of images has no feature here, one of counts the encoding of its target.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct SchemaV1 {
     features: Vec<FeatureV1>,
@@ -66,6 +69,46 @@ impl ImageV1 {
     }
 }
 
+/// The targets; frozen.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct TargetsV1 {
+    targets: Vec<NamedTargetV1>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct NamedTargetV1 {
+    name: String,
+    kind: NumberV1,
+}
+
+#[derive(Serialize, Deserialize)]
+enum NumberV1 {
+    Real { mean: f64, std: f64 },
+    Count { mean: f64 },
+}
+
+impl TargetsV1 {
+    /// `None` if [`SchemaV1`] tells all.
+    pub(crate) fn of(schema: &Schema) -> Option<Self> {
+        let TargetKind::Count { mean } = schema.target.kind else { return None };
+        let target = NamedTargetV1 { name: schema.target.name.clone(), kind: NumberV1::Count { mean } };
+        Some(Self { targets: vec![target] })
+    }
+
+    pub(crate) fn into_target(self) -> Result<Target, Error> {
+        let got = self.targets.len();
+        match <[_; 1]>::try_from(self.targets) {
+            Ok([NamedTargetV1 { name, kind: NumberV1::Count { mean } }]) => {
+                Ok(Target { name, kind: TargetKind::Count { mean } })
+            }
+            Ok([NamedTargetV1 { name, kind: NumberV1::Real { mean, std } }]) => {
+                Ok(Target { name, kind: TargetKind::Real { mean, std } })
+            }
+            Err(_) => Err(Error::Schema { what: format!("must have one target, got {got}") }),
+        }
+    }
+}
+
 impl SchemaV1 {
     pub(crate) fn of(schema: &Schema, method: Method) -> Self {
         let feature =
@@ -75,6 +118,7 @@ impl SchemaV1 {
             target: schema.target.name.clone(),
             kind: match &schema.target.kind {
                 &TargetKind::Real { mean, std } => TargetV1::Real { mean, std },
+                TargetKind::Count { .. } => TargetV1::Real { mean: 0.0, std: 1.0 },
                 TargetKind::Class { names } => TargetV1::Class { names: names.clone() },
             },
             missing: match schema.missing {

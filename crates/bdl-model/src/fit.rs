@@ -25,7 +25,7 @@ impl Schema {
         };
         Ok(Schema {
             features: selection.features.iter().map(feature).collect::<Result<_, Error>>()?,
-            target: fit_target(table, &selection.target, train)?,
+            target: fit_target(table, selection, train)?,
             missing: selection.missing,
         })
     }
@@ -76,10 +76,13 @@ fn level_counts(
     Ok(counts)
 }
 
-fn fit_target(table: &Table, target: &SelectedColumn, rows: &[usize]) -> Result<Target, Error> {
-    let column = target.index;
-    let kind = match &target.levels {
-        None => fit_real_target(table, column, rows)?,
+fn fit_target(table: &Table, selection: &Selection, rows: &[usize]) -> Result<Target, Error> {
+    let column = selection.target.index;
+    let kind = match &selection.target.levels {
+        None => match (selection.counts, fit_real_target(table, column, rows)?) {
+            (true, TargetKind::Real { mean, .. }) => TargetKind::Count { mean },
+            (_, kind) => kind,
+        },
         Some(names) => fit_class_target(table, column, names, rows)?,
     };
     Ok(Target { name: table.columns()[column].clone(), kind })

@@ -11,9 +11,9 @@ use bdl_infer::{
 use bdl_layers::{Container, LayerReport, PARAMS, PLAN, Section, codec, write_beside};
 
 use crate::encode::Encoder;
-use crate::file::{IMAGE, ImageV1, SCHEMA, SchemaV1};
+use crate::file::{IMAGE, ImageV1, SCHEMA, SchemaV1, TARGETS, TargetsV1};
 use crate::method::Method;
-use crate::schema::{Feature, Schema};
+use crate::schema::{Feature, Schema, TargetKind};
 use crate::select::Task;
 use crate::{Error, ModelPredictor};
 
@@ -147,6 +147,10 @@ impl Model {
             let bytes = codec::encode("section IMAG", &ImageV1::of(sides))?;
             file.push(Section { tag: IMAGE, version: 1, required: true, bytes: bytes.into() });
         }
+        if let Some(targets) = TargetsV1::of(self.schema()) {
+            let bytes = codec::encode("section TARG", &targets)?;
+            file.push(Section { tag: TARGETS, version: 1, required: true, bytes: bytes.into() });
+        }
         Ok(file.to_bytes()?)
     }
 
@@ -164,12 +168,17 @@ impl Model {
     /// As [`from_bytes`](Model::from_bytes).
     pub fn from_bytes_with(bytes: &[u8], kinds: &Kinds) -> Result<Self, Error> {
         let file = Container::from_bytes(bytes)?;
-        file.refuse_unknown(&[PLAN, PARAMS, LIKELIHOOD, RECORD, SCHEMA, IMAGE])?;
+        file.refuse_unknown(&[PLAN, PARAMS, LIKELIHOOD, RECORD, SCHEMA, IMAGE, TARGETS])?;
         let v: SchemaV1 = codec::decode("section SCHM", file.get(&SCHEMA, 1)?)?;
         let (mut schema, method) = v.into_schema()?;
-        if file.sections().iter().any(|section| section.tag == IMAGE) {
+        let has = |tag| file.sections().iter().any(|section| section.tag == tag);
+        if has(IMAGE) {
             let v: ImageV1 = codec::decode("section IMAG", file.get(&IMAGE, 1)?)?;
             schema.features.push(Feature::image(v.sides()));
+        }
+        if has(TARGETS) {
+            let v: TargetsV1 = codec::decode("section TARG", file.get(&TARGETS, 1)?)?;
+            schema.target = v.into_target()?;
         }
         let (bnn, members) = read_bnn(&file, kinds)?;
         let encoder = Encoder::new(schema)?;
@@ -243,10 +252,15 @@ fn fits(encoder: &Encoder, bnn: &Bnn) -> Result<(), Error> {
         let what = format!("its features make {} inputs, but the network takes {takes}", encoder.width());
         return Err(Error::Schema { what });
     }
-    let classes = match bnn.likelihood().predicts() {
-        bdl_infer::Predicts::Class(likelihood) => likelihood.classes(),
-        _ => 0,
+    let (classes, counts) = match bnn.likelihood().predicts() {
+        bdl_infer::Predicts::Class(likelihood) => (likelihood.classes(), false),
+        bdl_infer::Predicts::Real(likelihood) => (0, likelihood.is_discrete()),
+        _ => (0, false),
     };
+    if counts && !matches!(encoder.schema().target.kind, TargetKind::Count { .. }) {
+        let what = "its target is no count, but the likelihood is one of counts".to_owned();
+        return Err(Error::Schema { what });
+    }
     if classes != encoder.schema().class_names().len() {
         let names = encoder.schema().class_names().len();
         let what = format!("its target has {names} classes, but the likelihood predicts {classes}");

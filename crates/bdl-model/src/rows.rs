@@ -54,7 +54,7 @@ pub(crate) struct Rows {
 impl Rows {
     /// Those of a table.
     pub(crate) fn new(table: &Table, config: &TrainConfig) -> Result<Self, Error> {
-        let selection = Selection::new(table, &config.select)?;
+        let selection = config.selection(table)?;
         let split = split(table, &selection, config)?;
         let table_rows = |side: &[usize]| side.iter().map(|&at| selection.rows[at]).collect::<Vec<_>>();
         let (train, valid) = (table_rows(&split.train), table_rows(&split.valid));
@@ -87,13 +87,14 @@ impl Rows {
     pub(crate) fn network(&self, architecture: &Architecture) -> Result<Bnn, Error> {
         let outputs = match &self.encoder.schema().target.kind {
             TargetKind::Real { .. } => Outputs::Real,
+            &TargetKind::Count { mean } => Outputs::Counts { mean },
             TargetKind::Class { names } => Outputs::Classes(names.len()),
         };
         let std = self.encoder.schema().target.kind.moments().map_or(1.0, |(_, std)| std);
         architecture.build(self.encoder.schema().shape(), outputs, std)
     }
 
-    /// `ln std` of a real target, 0 for classes.
+    /// `ln std` of a real target, 0 for counts and classes.
     pub(crate) fn units(&self) -> f64 {
         self.encoder.schema().target.kind.moments().map_or(0.0, |(_, std)| std.ln())
     }

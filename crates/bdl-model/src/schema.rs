@@ -94,6 +94,11 @@ pub enum TargetKind {
         /// Population standard deviation of the training rows.
         std: f64,
     },
+    /// A count, which is not standardized.
+    Count {
+        /// Mean of the training rows.
+        mean: f64,
+    },
     /// One of several classes.
     Class {
         /// Sorted: as numbers if all are numbers, else as text.
@@ -116,7 +121,7 @@ impl Schema {
     #[must_use]
     pub fn task(&self) -> Task {
         match self.target.kind {
-            TargetKind::Real { .. } => Task::Regression,
+            TargetKind::Real { .. } | TargetKind::Count { .. } => Task::Regression,
             TargetKind::Class { .. } => Task::Classification,
         }
     }
@@ -157,7 +162,7 @@ impl Schema {
     #[must_use]
     pub fn class_names(&self) -> &[String] {
         match &self.target.kind {
-            TargetKind::Real { .. } => &[],
+            TargetKind::Real { .. } | TargetKind::Count { .. } => &[],
             TargetKind::Class { names } => names,
         }
     }
@@ -216,6 +221,7 @@ impl Schema {
         }
         match &self.target.kind {
             TargetKind::Real { mean, std } => check_moments(&self.target.name, *mean, *std),
+            TargetKind::Count { mean } => check_count(&self.target.name, *mean),
             TargetKind::Class { names } => check_levels(&self.target.name, names, 2),
         }
     }
@@ -248,11 +254,13 @@ pub(crate) fn product(sides: &[usize; 3]) -> usize {
 }
 
 impl TargetKind {
-    /// Mean and standard deviation of a real target, which is encoded as `(y − mean) / std`.
+    /// Mean and standard deviation by which a target that is a number is encoded, as `(y − mean) / std`: 0 and 1 for a
+    /// count.
     #[must_use]
     pub fn moments(&self) -> Option<(f64, f64)> {
         match *self {
             TargetKind::Real { mean, std } => Some((mean, std)),
+            TargetKind::Count { .. } => Some((0.0, 1.0)),
             TargetKind::Class { .. } => None,
         }
     }
@@ -267,7 +275,7 @@ impl TargetKind {
     #[must_use]
     pub fn decode_class(&self, class: usize) -> Option<&str> {
         match self {
-            TargetKind::Real { .. } => None,
+            TargetKind::Real { .. } | TargetKind::Count { .. } => None,
             TargetKind::Class { names } => names.get(class).map(String::as_str),
         }
     }
@@ -297,6 +305,13 @@ fn check_moments(name: &str, mean: f64, std: f64) -> Result<(), Error> {
         false => {
             Err(Error::column(name, &format!("must have a finite mean and std > 0, got {mean} and {std}")))
         }
+    }
+}
+
+fn check_count(name: &str, mean: f64) -> Result<(), Error> {
+    match mean.is_finite() && mean > 0.0 {
+        true => Ok(()),
+        false => Err(Error::column(name, &format!("must have a finite mean count > 0, got {mean}"))),
     }
 }
 

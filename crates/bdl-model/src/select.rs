@@ -1,9 +1,10 @@
 //! Which columns and rows of a table a model is trained on, and for which task.
 
+use bdl_infer::Poisson;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
-use crate::levels::distinct;
+use crate::levels::{LevelIndex, distinct};
 use crate::names::excerpt;
 use crate::table::{Cell, ColumnKind, Table, is_missing};
 
@@ -43,6 +44,10 @@ pub enum TaskChoice {
     Auto,
     /// This one.
     Is(Task),
+    /// Regression of counts: whole numbers from 0 on, which are not standardized.
+    Counts,
+    /// Classification into two classes.
+    TwoClasses,
 }
 
 /// What is done about missing cells of the features and the target.
@@ -101,6 +106,8 @@ pub struct Selection {
     pub features: Vec<SelectedColumn>,
     /// The target.
     pub target: SelectedColumn,
+    /// Whether the target is a count.
+    pub counts: bool,
     /// What to do about missing cells.
     pub missing: MissingPolicy,
     /// Positions of the rows, ascending.
@@ -141,9 +148,13 @@ impl Selection {
         let features = features.iter().zip(&kinds).map(with_levels).collect::<Result<_, _>>()?;
         let target = match task {
             Task::Regression => SelectedColumn { index: target, levels: None },
-            Task::Classification => select_levels(table, target, &rows, MAX_CLASSES, TARGET_HINT)?,
+            Task::Classification => select_classes(table, target, &rows, options.task)?,
         };
-        Ok(Selection { features, target, missing: options.missing, rows })
+        let counts = options.task == TaskChoice::Counts;
+        if counts {
+            check_counts(table, target.index, &rows)?;
+        }
+        Ok(Selection { features, target, counts, missing: options.missing, rows })
     }
 
     /// The task.
@@ -173,16 +184,28 @@ fn kinds(table: &Table, features: &[usize], categorical: &[usize]) -> Result<Vec
 
 fn task(table: &Table, target: usize, choice: TaskChoice, categorical: bool) -> Result<Task, Error> {
     match choice {
-        TaskChoice::Is(Task::Regression) => {
+        TaskChoice::Is(Task::Regression) | TaskChoice::Counts => {
             let rows: Vec<usize> = (0..table.rows()).collect();
             table.numbers(target, &rows).map(|_| Task::Regression)
         }
-        TaskChoice::Is(Task::Classification) => Ok(Task::Classification),
+        TaskChoice::Is(Task::Classification) | TaskChoice::TwoClasses => Ok(Task::Classification),
         TaskChoice::Auto if categorical || table.kind(target)? == ColumnKind::Categorical => {
             Ok(Task::Classification)
         }
         TaskChoice::Auto if has_few_integers(table, target) => Ok(Task::Classification),
         TaskChoice::Auto => Ok(Task::Regression),
+    }
+}
+
+fn check_counts(table: &Table, target: usize, rows: &[usize]) -> Result<(), Error> {
+    let is_count = |y: &Option<f64>| y.is_none_or(Poisson::is_count);
+    match table.numbers(target, rows)?.iter().position(|y| !is_count(y)) {
+        None => Ok(()),
+        Some(at) => Err(Error::NotACount {
+            place: table.place(rows[at]),
+            column: table.columns()[target].clone(),
+            value: excerpt(table.cell(rows[at], target).trim()),
+        }),
     }
 }
 
@@ -264,6 +287,44 @@ fn missing_counts(table: &Table, columns: &[usize]) -> Vec<(String, usize)> {
 
 const FEATURE_HINT: &str = "if these are identifiers or free text, leave the column out with --ignore";
 const TARGET_HINT: &str = "a target of numbers is predicted by --task regression";
+
+fn select_classes(
+    table: &Table,
+    target: usize,
+    rows: &[usize],
+    choice: TaskChoice,
+) -> Result<SelectedColumn, Error> {
+    if choice != TaskChoice::TwoClasses {
+        return select_levels(table, target, rows, MAX_CLASSES, TARGET_HINT);
+    }
+    let target = select_levels(table, target, rows, usize::MAX, TARGET_HINT)?;
+    check_two_classes(table, &target, rows)?;
+    Ok(target)
+}
+
+/// Names the first cell that is of neither class of the rows before it.
+fn check_two_classes(table: &Table, target: &SelectedColumn, rows: &[usize]) -> Result<(), Error> {
+    let names = target.levels.as_deref().unwrap_or_default();
+    let Some(index) = LevelIndex::new(names) else { return Ok(()) };
+    let mut seen: Vec<usize> = Vec::with_capacity(2);
+    for &row in rows {
+        let cell = table.cell(row, target.index).trim();
+        match (index.find(cell), &seen[..]) {
+            (Some(class), seen) if seen.contains(&class) => {}
+            (Some(_), [first, second]) => {
+                return Err(Error::ThirdClass {
+                    place: table.place(row),
+                    column: table.columns()[target.index].clone(),
+                    classes: [first, second].map(|&class| excerpt(&names[class])),
+                    value: excerpt(cell),
+                });
+            }
+            (Some(class), _) => seen.push(class),
+            (None, _) => {}
+        }
+    }
+    Ok(())
+}
 
 fn select_levels(
     table: &Table,

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
+use bdl_infer::Poisson;
+
 use crate::chunk::{Chunk, Row};
 use crate::encode::Encoder;
 use crate::error::{Error, Place};
 use crate::evaluate::Truth;
 use crate::names::excerpt;
-use crate::schema::{ColumnMap, Target};
+use crate::schema::{ColumnMap, Target, TargetKind};
 use crate::table::{Cell, Table, is_missing};
 
 /// The encoded targets of some rows.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Targets {
-    /// Standardized: `(y − mean) / std`.
+    /// Standardized, `(y − mean) / std`; counts as they are.
     Real(Vec<f32>),
     /// Positions among the class names.
     Class(Vec<u32>),
@@ -83,7 +85,7 @@ impl Encoder {
     ///
     /// # Errors
     ///
-    /// If the cell is missing or is no number that fits, or if the target is a class.
+    /// If the cell is missing, is no number that fits or no count where one belongs, or if the target is a class.
     pub fn real_target(&self, row: &Row<'_>, column: usize) -> Result<f32, Error> {
         self.both_targets(row, column).map(|(_, z)| z)
     }
@@ -112,6 +114,9 @@ impl Encoder {
         let text = row.cell(column);
         let place = || row.place();
         match Cell::parse(text) {
+            Cell::Number(y) if matches!(kind, TargetKind::Count { .. }) && !Poisson::is_count(y) => {
+                Err(Error::NotACount { place: place(), column: name.clone(), value: excerpt(text.trim()) })
+            }
             Cell::Number(y) => match ((y - mean) / std) as f32 {
                 z if z.is_finite() => Ok((y, z)),
                 _ => Err(Error::OutOfRange {

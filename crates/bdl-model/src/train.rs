@@ -10,7 +10,7 @@ use crate::architecture::Architecture;
 use crate::method::Method;
 use crate::model::Model;
 use crate::rows::{Rows, Side};
-use crate::select::SelectOptions;
+use crate::select::{SelectOptions, Selection};
 use crate::table::Table;
 use crate::{Error, Evaluation};
 
@@ -91,6 +91,15 @@ impl TrainConfig {
     #[must_use]
     pub fn recommended_kl_warmup(&self) -> usize {
         if self.architecture.method.is_variational() { self.fit.epochs / 2 } else { 0 }
+    }
+
+    /// Columns and rows of a table, for the task that the likelihood is of.
+    ///
+    /// # Errors
+    /// As [`Selection::new`].
+    pub fn selection(&self, table: &Table) -> Result<Selection, Error> {
+        let task = self.architecture.likelihood.task_choice(self.select.task);
+        Selection::new(table, &SelectOptions { task, ..self.select.clone() })
     }
 
     fn check(&self) -> Result<(), Error> {

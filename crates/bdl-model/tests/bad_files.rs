@@ -7,7 +7,7 @@ mod common;
 use std::path::Path;
 
 use bdl_layers::{Container, PLAN, Section, codec};
-use bdl_model::{Method, Model};
+use bdl_model::{Likelihood, Method, Model};
 use bdl_tensor::Serial;
 use common::{config, file_prediction, predict_with, reader, real_text, train};
 use proptest::prelude::*;
@@ -274,10 +274,10 @@ fn absurd_settings_of_training_are_named() {
         "dense: out_dim must be between 1 and 16777216, got 0"
     );
     assert_eq!(
-        message(&|c| c.architecture.noise = bdl_model::Noise::Fixed(-1.0)),
+        message(&|c| c.architecture.likelihood = Likelihood::Gaussian { noise: Some(-1.0) }),
         "--noise: must be finite and > 0, got -1"
     );
-    let noise = message(&|c| c.architecture.noise = bdl_model::Noise::Fixed(1e300));
+    let noise = message(&|c| c.architecture.likelihood = Likelihood::Gaussian { noise: Some(1e300) });
     assert!(noise.starts_with("--noise: must be within a factor of 1e12 of the target's"), "{noise}");
     let hidden = message(&|c| c.architecture.hidden = vec![65_536; 2]);
     assert!(hidden.starts_with("--hidden: must be widths that make at most 100000000 weights"), "{hidden}");

@@ -4,7 +4,7 @@
 
 mod common;
 
-use bdl_model::{KlWarmup, Method, Model, Noise, Prediction, RealPrediction, Schedule, TrainConfig};
+use bdl_model::{KlWarmup, Likelihood, Method, Model, Prediction, RealPrediction, Schedule, TrainConfig};
 use bdl_tensor::Serial;
 use common::{file_prediction, noise, normal, predict, reader, train};
 
@@ -23,9 +23,9 @@ fn sd_at(x: f64) -> f64 {
     if x > 0.0 { 0.3 } else { 0.1 }
 }
 
-fn wave_config(method: Method, noise: Noise) -> TrainConfig {
+fn wave_config(method: Method, likelihood: Likelihood) -> TrainConfig {
     let mut config = TrainConfig::for_target("y");
-    (config.architecture.method, config.architecture.noise) = (method, noise);
+    (config.architecture.method, config.architecture.likelihood) = (method, likelihood);
     (config.architecture.hidden, config.architecture.activation) = (vec![30], bdl_layers::Activation::Tanh);
     (config.fit.epochs, config.fit.lr, config.fit.batch) = (300, 1e-2, 50);
     config.fit.kl_warmup = KlWarmup::new(config.recommended_kl_warmup() as f64).unwrap();
@@ -49,7 +49,7 @@ fn told(model: &Model, xs: &[f64]) -> Vec<RealPrediction> {
 #[test]
 fn a_heteroscedastic_noise_is_learned() {
     for method in [Method::Deterministic, Method::MeanField] {
-        let model = train(&waves(1000, 1), &wave_config(method, Noise::Heteroscedastic));
+        let model = train(&waves(1000, 1), &wave_config(method, Likelihood::Heteroscedastic));
         let xs = [-1.5, -1.0, -0.5, 0.5, 1.0, 1.5];
         for (x, p) in xs.iter().zip(told(&model, &xs)) {
             let ratio = p.aleatoric_std / sd_at(*x);
@@ -62,7 +62,7 @@ fn a_heteroscedastic_noise_is_learned() {
 #[test]
 fn a_learned_noise_is_that_of_the_residuals() {
     for method in [Method::Deterministic, Method::MeanField] {
-        let model = train(&waves(1000, 1), &wave_config(method, Noise::Learned));
+        let model = train(&waves(1000, 1), &wave_config(method, Likelihood::Auto));
         let std = told(&model, &[0.0])[0].aleatoric_std;
         assert!((std / 0.05_f64.sqrt() - 1.0).abs() < 0.15, "{method:?}: {std}");
     }
@@ -88,7 +88,7 @@ fn surplus(method: Method) -> [f64; 3] {
 #[test]
 fn intervals_cover_what_they_promise_on_fresh_rows() {
     for method in Method::ALL {
-        let mut config = wave_config(method, Noise::Heteroscedastic);
+        let mut config = wave_config(method, Likelihood::Heteroscedastic);
         (config.fit.epochs, config.fit.schedule) = (600, Schedule::Cosine { end: 0.0 });
         let model = train(&waves(1000, 1), &config);
         let fresh = model.evaluate(&mut reader(&waves(4000, 2)), model.passes(), &Serial).unwrap();
@@ -107,7 +107,7 @@ fn intervals_cover_what_they_promise_on_fresh_rows() {
 #[test]
 fn epistemic_uncertainty_grows_away_from_the_data() {
     for (method, members) in [(Method::McDropout, 1), (Method::MeanField, 1), (Method::Deterministic, 5)] {
-        let mut config = TrainConfig { members, ..wave_config(method, Noise::Learned) };
+        let mut config = TrainConfig { members, ..wave_config(method, Likelihood::Auto) };
         config.architecture.activation = bdl_layers::Activation::Relu;
         config.architecture.drop_prob = 0.05;
         let model = train(&waves(300, 3), &config);

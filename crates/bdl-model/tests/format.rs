@@ -8,9 +8,9 @@ use std::ops::ControlFlow;
 use std::path::Path;
 
 use bdl_layers::Estimator;
-use bdl_model::{FeatureKind, Images, Labels, Method, Model, TargetKind};
+use bdl_model::{FeatureKind, Images, Labels, Likelihood, Method, Model, TargetKind, TrainConfig};
 use bdl_tensor::Serial;
-use common::{config, file_prediction, idx, predict, real_text, train};
+use common::{class_text, config, file_prediction, idx, predict, real_text, train};
 
 /// Reads what `docs/format.md` describes, with nothing of the library's own.
 struct Bytes<'a>(&'a [u8]);
@@ -179,6 +179,37 @@ fn the_images_of_a_model_have_a_section_that_reads_by_hand() {
     assert_eq!((bytes.u32(), bytes.text(), bytes.0.len()), (0, "deterministic", 0));
 }
 
+/// Whole numbers from 0 to 6.
+fn count_text(rows: usize) -> String {
+    let row = |i: usize| format!("{},{}\n", i as f64 / 10.0, i * i % 7);
+    (0..rows).map(row).fold("x,y\n".to_owned(), |text, row| text + &row)
+}
+
+fn likelihood_config(target: &str, likelihood: Likelihood) -> TrainConfig {
+    let mut config = config(target, Method::MeanField);
+    config.architecture.likelihood = likelihood;
+    config
+}
+
+#[test]
+fn the_target_of_counts_has_a_section_that_reads_by_hand() {
+    let model = train(&count_text(40), &likelihood_config("y", Likelihood::Poisson));
+    let TargetKind::Count { mean } = model.schema().target.kind else { panic!() };
+    let frames = frames(&model.to_bytes().unwrap());
+    let outline: Vec<_> = frames[4..].iter().map(|f| (f.tag.as_str(), f.version, f.required)).collect();
+    assert_eq!(outline, [("SCHM", 1, true), ("TARG", 1, true)]);
+    let mut targets = Bytes(&frames[5].content);
+    assert_eq!((targets.u64(), targets.text(), targets.u32()), (1, "y", 1));
+    assert_eq!((targets.f64(), targets.0.len()), (mean, 0));
+    let mut schema = Bytes(&frames[4].content);
+    assert_eq!((schema.u64(), schema.text(), schema.u32()), (1, "x", 0));
+    schema.take(16);
+    assert_eq!((schema.text(), schema.u32(), schema.f64(), schema.f64()), ("y", 0, 0.0, 1.0));
+    let mut likelihood = Bytes(&frames[2].content);
+    assert_eq!((likelihood.text(), likelihood.u64()), ("poisson", 8));
+    assert_eq!((likelihood.f64(), likelihood.0.len()), (mean, 0));
+}
+
 /// A file beside the tests; `BDL_BLESS=1` writes it anew, which is value-breaking.
 fn golden(name: &str, now: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
@@ -190,23 +221,38 @@ fn golden(name: &str, now: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
 
 const ROWS: &str = "a,b,colour\n0.5,-3,red\n-1,12,green\n40,0,blue\n";
 
+/// A committed model is written as it was, and predicts `rows` as it did.
+fn stays(name: &str, text: &str, config: TrainConfig, rows: &str) {
+    let bytes = golden(&format!("v1-{name}.bdl"), || {
+        let mut config = config;
+        (config.architecture.hidden, config.members) = (vec![4], 2);
+        train(text, &config).to_bytes().unwrap()
+    });
+    let model = Model::from_bytes(&bytes).unwrap();
+    assert_eq!(model.to_bytes().unwrap(), bytes, "{name} is written as it was");
+    let mut how = file_prediction(5);
+    how.telling.draws = 2;
+    let told: String = predict(&model, rows, &how)
+        .iter()
+        .map(|row| row.bits.iter().map(|b| format!("{b:016x}")).collect::<Vec<_>>().join(" ") + "\n")
+        .collect();
+    let expected = golden(&format!("v1-{name}.predictions"), || told.clone().into_bytes());
+    assert_eq!(told, String::from_utf8(expected).unwrap(), "{name}");
+}
+
 #[test]
 fn value_stability_of_files_of_version_1() {
     for method in Method::ALL {
-        let bytes = golden(&format!("v1-{}.bdl", method.name()), || {
-            let mut config = config("y", method);
-            (config.architecture.hidden, config.members) = (vec![4], 2);
-            train(&real_text(40, 12), &config).to_bytes().unwrap()
-        });
-        let model = Model::from_bytes(&bytes).unwrap();
-        assert_eq!(model.to_bytes().unwrap(), bytes, "{method:?} is written as it was");
-        let mut how = file_prediction(5);
-        how.telling.draws = 2;
-        let told: String = predict(&model, ROWS, &how)
-            .iter()
-            .map(|row| row.bits.iter().map(|b| format!("{b:016x}")).collect::<Vec<_>>().join(" ") + "\n")
-            .collect();
-        let expected = golden(&format!("v1-{}.predictions", method.name()), || told.clone().into_bytes());
-        assert_eq!(told, String::from_utf8(expected).unwrap(), "{method:?}");
+        stays(method.name(), &real_text(40, 12), config("y", method), ROWS);
     }
+}
+
+#[test]
+fn value_stability_of_files_of_other_likelihoods() {
+    let (numbers, counts, classes) = (real_text(40, 12), count_text(40), class_text(40, &["0", "1"], 12));
+    let student_t = Likelihood::StudentT { dof: None };
+    stays("student-t", &numbers, likelihood_config("y", student_t), ROWS);
+    stays("poisson", &counts, likelihood_config("y", Likelihood::Poisson), "x\n-1\n0.5\n30\n");
+    let bernoulli = likelihood_config("label", Likelihood::Bernoulli);
+    stays("bernoulli", &classes, bernoulli, "a,b\n0.5,-3\n-1,12\n40,0\n");
 }

@@ -7,7 +7,7 @@ mod common;
 use bdl_infer::RayonPool;
 use bdl_layers::Scope;
 use bdl_model::{
-    FileEvent, Method, MissingPolicy, Model, Noise, OnBadRow, Prediction, RealPrediction, Telling, Valid,
+    FileEvent, Likelihood, Method, MissingPolicy, Model, OnBadRow, Prediction, RealPrediction, Telling, Valid,
 };
 use bdl_tensor::Serial;
 use common::{
@@ -328,9 +328,9 @@ fn a_target_in_other_units_shifts_the_nll_and_scales_the_rest() {
         })
         .collect();
     for method in Method::ALL {
-        for noise in [Noise::Learned, Noise::Heteroscedastic] {
+        for likelihood in [Likelihood::Auto, Likelihood::Heteroscedastic] {
             let mut config = config("y", method);
-            (config.architecture.noise, config.valid) = (noise, Valid::Fraction(0.2));
+            (config.architecture.likelihood, config.valid) = (likelihood, Valid::Fraction(0.2));
             let [one, thousand] = [&text, &scaled].map(|text| train_on(text, &config, &Serial));
             let shift = 1000_f64.ln();
             let last = |t: &bdl_model::Training| t.members[0].last.clone();

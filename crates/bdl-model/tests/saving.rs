@@ -4,7 +4,7 @@
 
 mod common;
 
-use bdl_model::{Estimator, Method, Model, Noise};
+use bdl_model::{Estimator, Likelihood, Method, Model};
 use bdl_tensor::Serial;
 use common::{bits, cases, config, file_prediction, predict, reader, real_text, train};
 
@@ -36,13 +36,19 @@ fn a_loaded_model_predicts_the_same_bits() {
 #[test]
 fn every_likelihood_and_its_noise_are_saved() {
     let text = real_text(60, 4);
-    for noise in [Noise::Learned, Noise::Fixed(0.5), Noise::Heteroscedastic] {
+    for likelihood in
+        [Likelihood::Auto, Likelihood::Gaussian { noise: Some(0.5) }, Likelihood::Heteroscedastic]
+    {
         let mut config = config("y", Method::MeanField);
-        config.architecture.noise = noise;
+        config.architecture.likelihood = likelihood;
         let model = train(&text, &config);
         let loaded = Model::from_bytes(&model.to_bytes().unwrap()).unwrap();
         let how = file_prediction(4);
-        assert_eq!(bits(&predict(&loaded, &text, &how)), bits(&predict(&model, &text, &how)), "{noise:?}");
+        assert_eq!(
+            bits(&predict(&loaded, &text, &how)),
+            bits(&predict(&model, &text, &how)),
+            "{likelihood:?}"
+        );
     }
 }
 
@@ -58,7 +64,7 @@ fn the_same_input_makes_the_same_bytes_without_paths() {
 #[test]
 fn a_fixed_noise_is_in_the_targets_units() {
     let mut config = config("y", Method::Deterministic);
-    config.architecture.noise = Noise::Fixed(0.75);
+    config.architecture.likelihood = Likelihood::Gaussian { noise: Some(0.75) };
     let text = real_text(60, 6);
     let told = predict(&train(&text, &config), &text, &file_prediction(1));
     for row in told {

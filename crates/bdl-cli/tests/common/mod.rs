@@ -133,6 +133,12 @@ pub(crate) fn classes(rows: usize, classes: usize) -> String {
     text
 }
 
+/// Rows `x,n` with n a whole number from 0 to 6.
+pub(crate) fn counts(rows: usize) -> String {
+    let row = |i: usize| format!("{},{}\n", i as f64 / 10.0, i * i % 7);
+    (0..rows).map(row).fold("x,n\n".to_owned(), |text, row| text + &row)
+}
+
 /// Flags that make training short.
 pub(crate) const SHORT: &str = "--epochs 3 --hidden 4 --batch 16";
 
