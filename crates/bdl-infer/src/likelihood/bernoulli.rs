@@ -4,9 +4,8 @@ use bdl_layers::codec;
 use bdl_tensor::special::{sigmoid, softplus};
 use bdl_tensor::{Mat, MatMut};
 
-use super::{ClassLikelihood, Likelihood, Predicts, Targets, check_batch, check_classes, check_d_out};
+use super::{ClassLikelihood, Likelihood, Predicts, Reads, Targets};
 use crate::Error;
-use crate::error::check_len;
 
 /// Bernoulli likelihood: the network's one output is the logit of class 1.
 ///
@@ -47,13 +46,7 @@ fn sign(class: u32) -> f64 {
     if class == 0 { 1.0 } else { -1.0 }
 }
 
-fn check<'a>(params: &[f32], out: Mat<'_>, y: Targets<'a>) -> Result<&'a [u32], Error> {
-    let y = y.classes(Bernoulli::KIND)?;
-    check_batch(out, y.len(), 1)?;
-    check_len("bernoulli: own parameters", 0, params.len())?;
-    check_classes(y, 2)?;
-    Ok(y)
-}
+const READS: Reads = Reads { kind: Bernoulli::KIND, outputs: 1, params: 0 };
 
 impl Likelihood for Bernoulli {
     fn kind(&self) -> &str {
@@ -69,7 +62,7 @@ impl Likelihood for Bernoulli {
     }
 
     fn nll_sum(&self, params: &[f32], out: Mat<'_>, y: Targets<'_>) -> Result<f64, Error> {
-        let y = check(params, out, y)?;
+        let y = READS.classes(params, out, y, 2)?;
         Ok(out.data().iter().zip(y).map(|(&logit, &class)| softplus(sign(class) * f64::from(logit))).sum())
     }
 
@@ -82,9 +75,8 @@ impl Likelihood for Bernoulli {
         d_out: &mut MatMut<'_>,
         d_params: &mut [f32],
     ) -> Result<f64, Error> {
-        let y = check(params, out, y)?;
-        check_d_out(out, d_out)?;
-        check_len("bernoulli: own parameters", 0, d_params.len())?;
+        let y = READS.classes(params, out, y, 2)?;
+        READS.check_grads(out, d_out, d_params)?;
         let mut nll = 0.0;
         for ((d, &logit), &class) in d_out.data_mut().iter_mut().zip(out.data()).zip(y) {
             let (sign, logit) = (sign(class), f64::from(logit));

@@ -4,9 +4,8 @@ use bdl_layers::codec;
 use bdl_tensor::{Mat, MatMut, kernels};
 use serde::{Deserialize, Serialize};
 
-use super::{ClassLikelihood, Likelihood, Predicts, Targets, check_batch, check_classes, check_d_out};
+use super::{ClassLikelihood, Likelihood, Predicts, Reads, Targets};
 use crate::Error;
-use crate::error::check_len;
 
 /// Categorical likelihood: the network's outputs are one logit per class.
 ///
@@ -58,12 +57,8 @@ impl Categorical {
         Self::new(usize::try_from(classes).unwrap_or(usize::MAX))
     }
 
-    fn check<'a>(&self, params: &[f32], out: Mat<'_>, y: Targets<'a>) -> Result<&'a [u32], Error> {
-        let y = y.classes(Self::KIND)?;
-        check_batch(out, y.len(), self.classes)?;
-        check_len("categorical: own parameters", 0, params.len())?;
-        check_classes(y, self.classes)?;
-        Ok(y)
+    fn reads(&self) -> Reads {
+        Reads { kind: Self::KIND, outputs: self.classes, params: 0 }
     }
 }
 
@@ -87,7 +82,7 @@ impl Likelihood for Categorical {
     }
 
     fn nll_sum(&self, params: &[f32], out: Mat<'_>, y: Targets<'_>) -> Result<f64, Error> {
-        let y = self.check(params, out, y)?;
+        let y = self.reads().classes(params, out, y, self.classes)?;
         let row_nll =
             |(logits, &class): (&[f32], &u32)| logsumexp(logits) - f64::from(logits[class as usize]);
         Ok(out.iter_rows().zip(y).map(row_nll).sum())
@@ -102,9 +97,8 @@ impl Likelihood for Categorical {
         d_out: &mut MatMut<'_>,
         d_params: &mut [f32],
     ) -> Result<f64, Error> {
-        let y = self.check(params, out, y)?;
-        check_d_out(out, d_out)?;
-        check_len("categorical: own parameters", 0, d_params.len())?;
+        let y = self.reads().classes(params, out, y, self.classes)?;
+        self.reads().check_grads(out, d_out, d_params)?;
         let mut nll = 0.0;
         for (row, (logits, &class)) in out.iter_rows().zip(y).enumerate() {
             nll += row_grad(logits, class as usize, scale.into(), d_out.row_mut(row));

@@ -7,11 +7,9 @@ use bdl_tensor::{Mat, MatMut};
 use serde::{Deserialize, Serialize};
 
 use super::scale::Scale;
-use super::{
-    Likelihood, PassOutputs, Predicts, RealLikelihood, Targets, check_batch, check_d_out, standard_normal,
-};
+use super::{Likelihood, PassOutputs, Predicts, Reads, RealLikelihood, Targets, standard_normal};
 use crate::Error;
-use crate::error::{check_arg, check_len};
+use crate::error::check_arg;
 
 /// The standard deviation of the observation noise, the same for all rows.
 ///
@@ -107,17 +105,9 @@ impl Gaussian {
         }
     }
 
-    /// The targets and the noise of a batch.
-    fn check<'a>(&self, params: &[f32], out: Mat<'_>, y: Targets<'a>) -> Result<(&'a [f32], Scale), Error> {
-        let y = y.real(Self::KIND)?;
-        check_batch(out, y.len(), 1)?;
-        self.check_params(params)?;
-        Ok((y, self.scale(params)))
-    }
-
-    fn check_params(&self, params: &[f32]) -> Result<(), Error> {
-        let expected = usize::from(matches!(self.noise, NoiseSd::Learned { .. }));
-        check_len("gaussian: own parameters", expected, params.len())
+    fn reads(&self) -> Reads {
+        let params = usize::from(matches!(self.noise, NoiseSd::Learned { .. }));
+        Reads { kind: Self::KIND, outputs: 1, params }
     }
 }
 
@@ -156,8 +146,8 @@ impl Likelihood for Gaussian {
     }
 
     fn nll_sum(&self, params: &[f32], out: Mat<'_>, y: Targets<'_>) -> Result<f64, Error> {
-        let (y, scale) = self.check(params, out, y)?;
-        Ok(nll_sum(scale, out, y))
+        let y = self.reads().numbers(params, out, y)?;
+        Ok(nll_sum(self.scale(params), out, y))
     }
 
     fn nll_grad(
@@ -169,10 +159,10 @@ impl Likelihood for Gaussian {
         d_out: &mut MatMut<'_>,
         d_params: &mut [f32],
     ) -> Result<f64, Error> {
-        let (y, noise) = self.check(params, out, y)?;
+        let y = self.reads().numbers(params, out, y)?;
+        self.reads().check_grads(out, d_out, d_params)?;
+        let noise = self.scale(params);
         let nll = nll_sum(noise, out, y);
-        check_d_out(out, d_out)?;
-        self.check_params(d_params)?;
         let weight = f64::from(scale);
         let mut d_raw_sum = 0.0;
         for ((d, &mean), &y) in d_out.data_mut().iter_mut().zip(out.data()).zip(y) {

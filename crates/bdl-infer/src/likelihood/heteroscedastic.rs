@@ -6,9 +6,9 @@ use bdl_tensor::{Mat, MatMut};
 use serde::{Deserialize, Serialize};
 
 use super::scale::Scale;
-use super::{Likelihood, Predicts, RealLikelihood, Targets, check_batch, check_d_out, standard_normal};
+use super::{Likelihood, Predicts, Reads, RealLikelihood, Targets, standard_normal};
 use crate::Error;
-use crate::error::{check_arg, check_len};
+use crate::error::check_arg;
 
 /// Gaussian likelihood whose noise depends on the input: the network's two outputs are `[mean, raw]`.
 ///
@@ -97,6 +97,8 @@ impl Heteroscedastic {
     }
 }
 
+const READS: Reads = Reads { kind: Heteroscedastic::KIND, outputs: 2, params: 0 };
+
 impl Likelihood for Heteroscedastic {
     fn kind(&self) -> &str {
         Self::KIND
@@ -111,9 +113,7 @@ impl Likelihood for Heteroscedastic {
     }
 
     fn nll_sum(&self, params: &[f32], out: Mat<'_>, y: Targets<'_>) -> Result<f64, Error> {
-        let y = y.real(Self::KIND)?;
-        check_batch(out, y.len(), 2)?;
-        check_len("heteroscedastic: own parameters", 0, params.len())?;
+        let y = READS.numbers(params, out, y)?;
         let row_nll = |(out_row, &y): (&[f32], &f32)| {
             let (mean, scale) = self.read(out_row);
             scale.nll(mean, y.into())
@@ -130,10 +130,8 @@ impl Likelihood for Heteroscedastic {
         d_out: &mut MatMut<'_>,
         d_params: &mut [f32],
     ) -> Result<f64, Error> {
-        let (y, weight) = (y.real(Self::KIND)?, f64::from(scale));
-        check_batch(out, y.len(), 2)?;
-        check_d_out(out, d_out)?;
-        check_len("heteroscedastic: own parameters", 0, params.len() + d_params.len())?;
+        let (y, weight) = (READS.numbers(params, out, y)?, f64::from(scale));
+        READS.check_grads(out, d_out, d_params)?;
         let mut nll = 0.0;
         for ((d, out_row), &y) in d_out.data_mut().chunks_exact_mut(2).zip(out.iter_rows()).zip(y) {
             let (mean, sigma) = self.read(out_row);

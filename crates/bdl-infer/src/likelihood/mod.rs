@@ -4,6 +4,7 @@
 //! training asks of it; [`RealLikelihood`] or [`ClassLikelihood`] answers for one output, which is all that
 //! [`Predictive`](crate::Predictive) asks. Both are object-safe and can be implemented outside this crate.
 
+mod batch;
 mod bernoulli;
 mod categorical;
 mod gaussian;
@@ -28,8 +29,9 @@ pub use heteroscedastic::Heteroscedastic;
 pub use poisson::Poisson;
 pub use student_t::{Dof, StudentT};
 
+use batch::Reads;
+
 use crate::Error;
-use crate::error::check_len;
 
 /// One target.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -265,26 +267,6 @@ pub trait ClassLikelihood: Debug + Send + Sync {
         self.ln_probs(params, out_row, probs);
         probs.iter_mut().for_each(|p| *p = p.exp());
     }
-}
-
-/// Checks the shapes of a batch: `out` is `[y, outputs]`.
-fn check_batch(out: Mat<'_>, y: usize, outputs: usize) -> Result<(), Error> {
-    check_len("likelihood: columns of the network's output", outputs, out.cols())?;
-    check_len("likelihood: targets, one per row of the output", out.rows(), y)
-}
-
-/// Checks that each class is one of `classes`.
-fn check_classes(y: &[u32], classes: usize) -> Result<(), Error> {
-    match y.iter().position(|&class| class as usize >= classes) {
-        Some(row) => Err(Error::Class { row, class: y[row], classes }),
-        None => Ok(()),
-    }
-}
-
-/// Checks that the gradient has the shape of the output.
-fn check_d_out(out: Mat<'_>, d_out: &MatMut<'_>) -> Result<(), Error> {
-    check_len("likelihood: rows of d_out", out.rows(), d_out.rows())?;
-    check_len("likelihood: columns of d_out", out.cols(), d_out.cols())
 }
 
 /// A standard normal draw.

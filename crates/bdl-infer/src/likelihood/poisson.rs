@@ -6,9 +6,9 @@ use bdl_tensor::special::{gamma_p, gamma_q, ln_gamma};
 use bdl_tensor::{Mat, MatMut};
 use serde::{Deserialize, Serialize};
 
-use super::{Likelihood, Predicts, RealLikelihood, Targets, check_batch, check_d_out};
+use super::{Likelihood, Predicts, Reads, RealLikelihood, Targets};
 use crate::Error;
-use crate::error::{check_arg, check_len};
+use crate::error::check_arg;
 use crate::predictive::{Tail, whole_quantile};
 
 /// Poisson likelihood of counts: the network's one output is the log of the rate, relative to `base`.
@@ -89,15 +89,16 @@ impl Poisson {
     fn rate(&self, out_row: &[f32]) -> f64 {
         self.ln_rate(out_row[0]).exp()
     }
+}
 
-    fn check<'a>(&self, params: &[f32], out: Mat<'_>, y: Targets<'a>) -> Result<&'a [f32], Error> {
-        let y = y.real(Self::KIND)?;
-        check_batch(out, y.len(), 1)?;
-        check_len("poisson: own parameters", 0, params.len())?;
-        match y.iter().position(|&y| !Self::is_count(y.into())) {
-            Some(row) => Err(Error::Count { row, value: y[row] }),
-            None => Ok(y),
-        }
+const READS: Reads = Reads { kind: Poisson::KIND, outputs: 1, params: 0 };
+
+/// The counts of a batch that fits.
+fn counts<'a>(params: &[f32], out: Mat<'_>, y: Targets<'a>) -> Result<&'a [f32], Error> {
+    let y = READS.numbers(params, out, y)?;
+    match y.iter().position(|&y| !Poisson::is_count(y.into())) {
+        Some(row) => Err(Error::Count { row, value: y[row] }),
+        None => Ok(y),
     }
 }
 
@@ -128,7 +129,7 @@ impl Likelihood for Poisson {
     }
 
     fn nll_sum(&self, params: &[f32], out: Mat<'_>, y: Targets<'_>) -> Result<f64, Error> {
-        let y = self.check(params, out, y)?;
+        let y = counts(params, out, y)?;
         Ok(out.data().iter().zip(y).map(|(&out, &y)| nll(self.ln_rate(out), y.into())).sum())
     }
 
@@ -141,9 +142,8 @@ impl Likelihood for Poisson {
         d_out: &mut MatMut<'_>,
         d_params: &mut [f32],
     ) -> Result<f64, Error> {
-        let y = self.check(params, out, y)?;
-        check_d_out(out, d_out)?;
-        check_len("poisson: own parameters", 0, d_params.len())?;
+        let y = counts(params, out, y)?;
+        READS.check_grads(out, d_out, d_params)?;
         let mut sum = 0.0;
         for ((d, &out), &y) in d_out.data_mut().iter_mut().zip(out.data()).zip(y) {
             let ln_rate = self.ln_rate(out);

@@ -9,9 +9,9 @@ use bdl_tensor::{Mat, MatMut};
 use serde::{Deserialize, Serialize};
 
 use super::scale::Scale;
-use super::{Likelihood, PassOutputs, Predicts, RealLikelihood, Targets, check_batch, check_d_out};
+use super::{Likelihood, PassOutputs, Predicts, Reads, RealLikelihood, Targets};
 use crate::Error;
-use crate::error::{check_arg, check_len};
+use crate::error::check_arg;
 
 /// The degrees of freedom of [`StudentT`]: how heavy the tails are.
 ///
@@ -135,12 +135,8 @@ impl StudentT {
         }
     }
 
-    /// The targets and the noise of a batch.
-    fn check<'a>(&self, params: &[f32], out: Mat<'_>, y: Targets<'a>) -> Result<(&'a [f32], TNoise), Error> {
-        let y = y.real(Self::KIND)?;
-        check_batch(out, y.len(), 1)?;
-        check_len("student-t: own parameters", self.own_params(), params.len())?;
-        Ok((y, self.noise(params)))
+    fn reads(&self) -> Reads {
+        Reads { kind: Self::KIND, outputs: 1, params: self.own_params() }
     }
 }
 
@@ -216,7 +212,8 @@ impl Likelihood for StudentT {
     }
 
     fn nll_sum(&self, params: &[f32], out: Mat<'_>, y: Targets<'_>) -> Result<f64, Error> {
-        let (y, noise) = self.check(params, out, y)?;
+        let y = self.reads().numbers(params, out, y)?;
+        let noise = self.noise(params);
         let excess: f64 =
             out.data().iter().zip(y).map(|(&mean, &y)| noise.excess(mean.into(), y.into())).sum();
         Ok(y.len() as f64 * noise.least_nll() + excess)
@@ -231,10 +228,9 @@ impl Likelihood for StudentT {
         d_out: &mut MatMut<'_>,
         d_params: &mut [f32],
     ) -> Result<f64, Error> {
-        let (y, noise) = self.check(params, out, y)?;
-        check_d_out(out, d_out)?;
-        check_len("student-t: own parameters", self.own_params(), d_params.len())?;
-        let weight = f64::from(scale);
+        let y = self.reads().numbers(params, out, y)?;
+        self.reads().check_grads(out, d_out, d_params)?;
+        let (noise, weight) = (self.noise(params), f64::from(scale));
         let rows = y.len() as f64;
         let (mut excess, mut d_ln_scale, mut d_dof) = (0.0, 0.0, rows * noise.least_nll_grad());
         for ((d, &mean), &y) in d_out.data_mut().iter_mut().zip(out.data()).zip(y) {
