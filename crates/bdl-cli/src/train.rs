@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use anyhow::Result;
 use bdl_model::{
-    AUTO_CLASSES, ColumnKind, Images, Likelihood, Method, Model, Optimizer, Outputs, Progress, RayonPool,
+    AUTO_CLASSES, ColumnKind, Images, KlSchedule, Likelihood, Method, Model, Optimizer, Outputs, Progress, RayonPool,
     Schedule, Schema, SelectedColumn, Selection, Shape, Table, Task, TaskChoice, TrainConfig, TrainProgress,
     Training, Valid,
 };
@@ -275,8 +275,13 @@ pub(crate) fn training(config: &TrainConfig) -> String {
         (weight, 0.0) => format!(", KL times {weight}"),
         (weight, epochs) => format!(", KL raised to {weight} {from} {epochs} epochs"),
     };
+    let along = match fit.kl_schedule {
+        KlSchedule::Cyclical { cycles, rise } => format!(", KL in {cycles} cycles that rise over {rise} of each"),
+        KlSchedule::Blundell => ", KL halved from batch to batch".to_owned(),
+        _ => String::new(),
+    };
     format!(
-        "{} epochs, batches of {}, {optimizer}, learning rate {}{schedule}{kl}",
+        "{} epochs, batches of {}, {optimizer}, learning rate {}{schedule}{kl}{along}",
         fit.epochs, fit.batch, fit.lr
     )
 }

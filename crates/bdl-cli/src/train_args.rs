@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use bdl_model::{
-    Activation, Architecture, Estimator, FitConfig, KlWarmup, Likelihood, Method, MissingPolicy, Net,
+    Activation, Architecture, Estimator, FitConfig, KlSchedule, KlWarmup, Likelihood, Method, MissingPolicy, Net,
     Optimizer, Prior, Schedule, SelectOptions, Task, TaskChoice, TrainConfig, Valid,
 };
 use clap::builder::{PossibleValue, TypedValueParser};
@@ -117,6 +117,10 @@ pub(crate) struct TrainArgs {
     /// posteriors over weights, else 0]
     #[arg(long, value_name = "[START:]E", value_parser = kl_warmup, allow_negative_numbers = true, help_heading = "Training")]
     pub(crate) kl_warmup: Option<KlWarmup>,
+    /// KL's factor after the warm-up: constant, cyclical:CYCLES[:RISE] (from 0 to 1 over the share RISE of each
+    /// cycle, 0.5 by default, then 1), or blundell (halved from batch to batch of an epoch)
+    #[arg(long, value_name = "SPEC", value_parser = kl_schedule, default_value = "constant", help_heading = "Training")]
+    pub(crate) kl_schedule: KlSchedule,
     /// Share of the rows held out to watch training [default: none; 0.1 with --valid-by]
     #[arg(long, value_name = "FRACTION", value_parser = inside_0_1, allow_negative_numbers = true, help_heading = "Training")]
     pub(crate) valid: Option<f64>,
@@ -291,6 +295,23 @@ fn kl_warmup(text: &str) -> Result<KlWarmup, String> {
     warmup.map_err(|_| format!("expected a START of at most {end}"))
 }
 
+fn kl_schedule(text: &str) -> Result<KlSchedule, String> {
+    let parts: Vec<&str> = text.split(':').collect();
+    let (cycles, rise) = match *parts {
+        ["constant"] => return Ok(KlSchedule::Constant),
+        ["blundell"] => return Ok(KlSchedule::Blundell),
+        ["cyclical", cycles] => (cycles, 0.5),
+        ["cyclical", cycles, rise] => (cycles, inside_0_1(rise)?),
+        _ => {
+            return Err(
+                "expected constant, cyclical:CYCLES, cyclical:CYCLES:RISE or blundell, such as cyclical:4:0.5"
+                    .to_owned(),
+            );
+        }
+    };
+    Ok(KlSchedule::Cyclical { cycles: at_least_one(cycles)?, rise })
+}
+
 fn schedule(text: &str) -> Result<Schedule, String> {
     let parts: Vec<&str> = text.split(':').collect();
     match *parts {
@@ -422,6 +443,7 @@ impl TrainArgs {
             lr: self.lr,
             schedule: self.schedule,
             kl_weight: self.kl_weight,
+            kl_schedule: self.kl_schedule,
             estimator: match self.estimator {
                 None | Some(EstimatorArg::Local) => Estimator::Local,
                 Some(EstimatorArg::Sampling) => Estimator::Sampling,
@@ -438,6 +460,7 @@ impl TrainArgs {
         config.fit.epochs = self.epochs.unwrap_or_else(|| config.recommended_epochs(rows));
         config.fit.kl_warmup = match self.kl_warmup {
             Some(warmup) => warmup,
+            None if self.kl_schedule != KlSchedule::Constant => KlWarmup::default(),
             None => KlWarmup::new(config.recommended_kl_warmup() as f64)?,
         };
         Ok(())
@@ -540,6 +563,11 @@ mod tests {
         assert_eq!(prior("normal:0.5"), Ok(Prior::StdDev(0.5)));
         assert_eq!(prior("fan-in:1"), Ok(Prior::FanIn(1.0)));
         assert!(prior("normal:0").is_err() && prior("horseshoe:1").is_err());
+        assert_eq!(kl_schedule("cyclical:4"), Ok(KlSchedule::Cyclical { cycles: 4, rise: 0.5 }));
+        assert_eq!(kl_schedule("cyclical:2:0.9"), Ok(KlSchedule::Cyclical { cycles: 2, rise: 0.9 }));
+        for spec in ["cyclical", "cyclical:0", "cyclical:2:1", "blundell:2", "linear:2"] {
+            assert!(kl_schedule(spec).is_err(), "{spec}");
+        }
         assert_eq!(schedule("linear:0.5"), Ok(Schedule::Linear { hold: 0.5 }));
         assert!(schedule("linear:1").is_err());
         assert_eq!(schedule("step:50:0.5"), Ok(Schedule::Step { every: 50.0, factor: 0.5 }));

@@ -197,6 +197,29 @@ fn training_says_what_it_understood() {
 }
 
 #[test]
+fn the_weight_of_the_kl_follows_its_schedule() {
+    let train = |flags: &str| {
+        let dir = Dir::new().with("a.csv", numbers(40));
+        let line = format!("train a.csv --target y --ignore id --method mean-field --out m.bdl {flags}");
+        let out = dir.bdl(&short(&line)).ok();
+        (out, dir.bytes("m.bdl"))
+    };
+    let (warmed, plain) = (train(""), train("--kl-warmup 0"));
+    assert!(warmed.0.contains("KL raised to 1 over 1 epochs") && warmed.1 != plain.1, "{}", warmed.0);
+    assert_eq!(plain.1, train("--kl-warmup 0 --kl-schedule constant").1);
+    for (spec, words) in [
+        ("cyclical:3", "KL in 3 cycles that rise over 0.5 of each"),
+        ("cyclical:1:0.9", "KL in 1 cycles that rise over 0.9 of each"),
+        ("blundell", "KL halved from batch to batch"),
+    ] {
+        let (out, bytes) = train(&format!("--kl-schedule {spec}"));
+        assert!(out.contains(words) && !out.contains("KL raised"), "{out}");
+        assert_ne!(bytes, plain.1, "{spec}");
+        assert_eq!(bytes, train(&format!("--kl-warmup 0 --kl-schedule {spec}")).1, "no warm-up unless asked for");
+    }
+}
+
+#[test]
 fn missing_cells_are_dropped_or_imputed_if_asked_for() {
     let data = "x,c,y\n1,a,1.5\n,b,2.5\n3,NA,3.5\n4,a,4.5\n5,b,5.5\n";
     let dir = Dir::new().with("a.csv", data);

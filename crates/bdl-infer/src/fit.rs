@@ -10,8 +10,8 @@ use crate::error::{check_arg, check_len};
 use crate::predict::{Passes, Predictor};
 use crate::update::{Rates, Update, Updated};
 use crate::{
-    Bnn, Elbo, ElboTerms, Error, KlWarmup, MixtureScratch, Optimizer, OptimizerState, Predictive, Schedule,
-    Target, Targets,
+    Bnn, Elbo, ElboTerms, Error, KlSchedule, KlWarmup, MixtureScratch, Optimizer, OptimizerState, Predictive,
+    Schedule, StepAt, Target, Targets,
 };
 
 /// Rows with their targets.
@@ -73,8 +73,9 @@ impl<'a> Data<'a> {
 /// | `schedule` | constant | | multiplies `lr` along training |
 /// | `kl_weight` | 1 | finite, ≥ 0 | factor of the KL; below 1 a tempered posterior |
 /// | `kl_warmup` | none | | raises the KL weight from 0 over the first epochs |
+/// | `kl_schedule` | constant | | lets the KL weight go up and down; multiplied with the warm-up |
 /// | `estimator` | local | | how variational layers draw |
-/// | `patience` | none | ≥ 1 | epochs without a better validation NLL before stopping, counted from the end of the warm-up; needs validation rows |
+/// | `patience` | none | ≥ 1 | epochs without a better validation NLL before stopping, of which only those count that end at the full KL weight; needs validation rows |
 /// | `valid_samples` | 16 | ≥ 1 | Monte Carlo passes behind each validation NLL |
 /// | `seed`, `lane` | 0, 0 | | where the noise comes from; the lane is the ensemble member |
 #[derive(Clone, Debug, PartialEq)]
@@ -93,9 +94,11 @@ pub struct FitConfig {
     pub kl_weight: f64,
     /// Rise of the KL weight over the first epochs.
     pub kl_warmup: KlWarmup,
+    /// How the KL weight goes up and down.
+    pub kl_schedule: KlSchedule,
     /// How variational layers draw.
     pub estimator: Estimator,
-    /// Epochs without a better validation NLL before stopping, counted from the end of the warm-up.
+    /// Epochs without a better validation NLL before stopping, of those that end at the full KL weight.
     pub patience: Option<usize>,
     /// Monte Carlo passes behind each validation NLL.
     pub valid_samples: usize,
@@ -115,6 +118,7 @@ impl Default for FitConfig {
             schedule: Schedule::default(),
             kl_weight: 1.0,
             kl_warmup: KlWarmup::default(),
+            kl_schedule: KlSchedule::default(),
             estimator: Estimator::default(),
             patience: None,
             valid_samples: 16,
@@ -143,7 +147,17 @@ impl FitConfig {
             self.kl_weight.is_finite() && self.kl_weight >= 0.0,
         )?;
         self.schedule.check()?;
+        self.kl_schedule.check()?;
         self.optimizer.check()
+    }
+
+    fn kl_weight_at(&self, at: StepAt) -> f64 {
+        self.kl_weight * self.kl_warmup.weight(at.done()) * self.kl_schedule.weight(at)
+    }
+
+    /// Whether a step has the prior that was asked for; before, a better epoch may be one with less of it.
+    fn is_at_full_weight(&self, at: StepAt) -> bool {
+        self.kl_weight * self.kl_warmup.weight(at.done()) >= self.kl_weight && self.kl_schedule.is_full(at)
     }
 }
 
@@ -209,17 +223,17 @@ pub fn fit(
         check_len("fit: columns of x, as the network reads them", bnn.plan().in_dim(), data.x.cols())?;
     }
     let mut run = Run::new(bnn, train, config, pool)?;
-    let mut kept = Kept { params: params.to_vec(), report: None, best: None };
+    let mut kept = Kept { params: params.to_vec(), report: None, best: None, waited: 0 };
     let mut whole = params.to_vec();
     loop {
         let progress = run.epoch(params, valid).inspect_err(|_| params.copy_from_slice(&whole))?;
         whole.copy_from_slice(params);
-        // Before the KL has its full weight, a better epoch is one with less of a prior.
-        let comparable = progress.kl_weight >= config.kl_weight;
-        kept.consider(&progress, params, config.patience.is_some() && comparable);
+        match config.patience {
+            Some(_) => kept.consider(&progress, params, config.is_at_full_weight(run.last_at())),
+            None => kept.take(&progress, params),
+        }
         let stop = observer(&progress).is_break() || progress.epoch == config.epochs;
-        let waited = progress.epoch - kept.report.as_ref().map_or(0, |report| report.epoch);
-        let stopped_early = !stop && config.patience.is_some_and(|patience| waited >= patience);
+        let stopped_early = !stop && config.patience.is_some_and(|patience| kept.waited >= patience);
         if stop || stopped_early {
             params.copy_from_slice(&kept.params);
             return Ok(kept.summary(progress, stopped_early));
@@ -234,20 +248,27 @@ struct Kept {
     report: Option<Progress>,
     /// What the next epoch must beat.
     best: Option<f64>,
+    /// Epochs that could have beaten it and did not.
+    waited: usize,
 }
 
 impl Kept {
-    /// Takes the epoch, under `only_better` if it beats the best one that was taken under it.
-    fn consider(&mut self, progress: &Progress, params: &[f32], only_better: bool) {
+    fn take(&mut self, progress: &Progress, params: &[f32]) {
+        self.params.copy_from_slice(params);
+        self.report = Some(progress.clone());
+    }
+
+    /// Takes the epoch if it is better, of those that are `comparable`; before the first of these, any.
+    fn consider(&mut self, progress: &Progress, params: &[f32], comparable: bool) {
         let better = match (progress.valid_nll, self.best) {
-            (Some(new), Some(old)) => new < old,
+            (Some(new), Some(old)) => comparable && new < old,
             _ => true,
         };
-        if better || !only_better {
-            self.params.copy_from_slice(params);
-            self.report = Some(progress.clone());
-            self.best = progress.valid_nll.filter(|_| only_better);
+        if better {
+            self.take(progress, params);
+            self.best = progress.valid_nll.filter(|_| comparable);
         }
+        self.waited = if better { 0 } else { self.waited + usize::from(comparable) };
     }
 
     fn summary(self, last: Progress, stopped_early: bool) -> FitSummary {
@@ -304,6 +325,16 @@ impl<'a> Run<'a> {
         })
     }
 
+    fn batches(&self) -> usize {
+        self.train.rows().div_ceil(self.config.batch)
+    }
+
+    /// Where the last step was taken, once there was one.
+    fn last_at(&self) -> StepAt {
+        let batches = self.batches();
+        StepAt { epoch: self.epoch - 1, epochs: self.config.epochs, batch: batches - 1, batches }
+    }
+
     /// One epoch, with its report.
     fn epoch(&mut self, params: &mut [f32], valid: Option<Data<'_>>) -> Result<Progress, Error> {
         let progress = self.steps_on_pool(params)?;
@@ -331,16 +362,16 @@ impl<'a> Run<'a> {
 
     fn steps(&mut self, params: &mut [f32]) -> Result<Progress, Error> {
         let n_train = self.train.rows();
-        let batches = n_train.div_ceil(self.config.batch);
+        let batches = self.batches();
         self.order.iter_mut().enumerate().for_each(|(i, o)| *o = i);
         self.shuffle.rng(self.epoch as u64).shuffle(&mut self.order);
         let elbo = Elbo::new(n_train)?;
         let (mut nll_sum, mut kl, mut kl_weight, mut lr) = (0.0, 0.0, 0.0, 0.0);
         let epoch = self.epoch + 1;
         for b in 0..batches {
-            let at = self.epoch as f64 + b as f64 / batches as f64;
-            lr = self.config.lr * self.config.schedule.multiplier(at, self.config.epochs);
-            kl_weight = self.config.kl_weight * self.config.kl_warmup.weight(at);
+            let at = StepAt { epoch: self.epoch, epochs: self.config.epochs, batch: b, batches };
+            lr = self.config.lr * self.config.schedule.multiplier(at.done(), at.epochs);
+            kl_weight = self.config.kl_weight_at(at);
             let elbo = elbo.with_kl_weight(kl_weight)?;
             // The report tells the KL of the last step; the others do without.
             let with_kl = b + 1 == batches;

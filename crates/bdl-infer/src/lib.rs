@@ -5,6 +5,7 @@ mod bnn;
 mod error;
 mod file;
 mod fit;
+mod kl_weight;
 mod likelihood;
 mod objective;
 mod optimizer;
@@ -22,6 +23,7 @@ pub use file::{
     read_record,
 };
 pub use fit::{Data, FitConfig, FitSummary, Progress, fit, mean_nll};
+pub use kl_weight::{KlSchedule, KlWarmup, StepAt};
 pub use likelihood::{
     Bernoulli, Categorical, ClassLikelihood, Dof, Gaussian, Heteroscedastic, Likelihood, NoiseSd,
     PassOutputs, Poisson, Predicts, RealLikelihood, StudentT, Target, Targets,
@@ -32,4 +34,4 @@ pub use optimizer::{Optimizer, OptimizerState};
 pub use pool::RayonPool;
 pub use predict::{Passes, Predictor};
 pub use predictive::{ClassMixture, MixtureScratch, Predictive, RealMixture, Units};
-pub use schedule::{KlWarmup, Schedule};
+pub use schedule::Schedule;

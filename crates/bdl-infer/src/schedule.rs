@@ -1,4 +1,4 @@
-//! Learning-rate schedules and KL warm-up: pure functions of how far training is.
+//! Learning-rate schedules: pure functions of how far training is.
 
 use std::f64::consts::PI;
 
@@ -92,74 +92,8 @@ impl Schedule {
     }
 }
 
-/// Linear KL warm-up: the KL weight is 0 for the first `start` epochs and grows to 1 until `epochs` epochs are done.
-///
-/// | name | default | range | meaning |
-/// |---|---|---|---|
-/// | `epochs` | 0 | `>= 0` | epochs until the weight is 1; 0: it is 1 from the start |
-/// | `start` | 0 | `[0, epochs]` | epochs until the weight is more than 0 |
-///
-/// While the weight is below 1 the objective is *not* a bound on the log evidence.
-///
-/// ```
-/// use bdl_infer::KlWarmup;
-/// let warmup = KlWarmup::new(10.0)?;
-/// assert_eq!([0.0, 5.0, 10.0, 99.0].map(|e| warmup.weight(e)), [0.0, 0.5, 1.0, 1.0]);
-/// assert_eq!([2.0, 4.0, 7.0, 10.0].map(|e| warmup.starting_at(4.0).unwrap().weight(e)), [0.0, 0.0, 0.5, 1.0]);
-/// # Ok::<(), bdl_infer::Error>(())
-/// ```
-///
-/// # References
-/// Sønderby et al. 2016, Ladder Variational Autoencoders, section 2.3; `docs/math.md#kl-weight`.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct KlWarmup {
-    start: f64,
-    epochs: f64,
-}
-
-impl KlWarmup {
-    /// A warm-up of `epochs` epochs.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] unless `epochs` is finite and not negative.
-    pub fn new(epochs: f64) -> Result<Self, Error> {
-        let fits = epochs >= 0.0 && epochs.is_finite();
-        Ok(Self { start: 0.0, epochs: check_arg("kl warm-up: epochs", "finite and >= 0", epochs, fits)? })
-    }
-
-    /// The same with a weight of 0 for the first `start` epochs.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] unless `start` is between 0 and the epochs of the warm-up.
-    pub fn starting_at(self, start: f64) -> Result<Self, Error> {
-        let fits = (0.0..=self.epochs).contains(&start);
-        Ok(Self { start: check_arg("kl warm-up: start", "in [0, epochs]", start, fits)?, ..self })
-    }
-
-    /// Epochs until the weight is more than 0.
-    #[must_use]
-    pub fn start(&self) -> f64 {
-        self.start
-    }
-
-    /// Epochs until the weight is 1.
-    #[must_use]
-    pub fn epochs(&self) -> f64 {
-        self.epochs
-    }
-
-    /// KL weight when `epoch` epochs are done, in `[0, 1]`: `min(1, (epoch − start)/(epochs − start))`, 0 before.
-    #[must_use]
-    pub fn weight(&self, epoch: f64) -> f64 {
-        match self.start > 0.0 && epoch < self.epochs {
-            true => ((epoch - self.start) / (self.epochs - self.start)).clamp(0.0, 1.0),
-            false => done(epoch, self.epochs),
-        }
-    }
-}
-
 /// Share of `of` that is done, in [0, 1]; nothing to do is done.
-fn done(epoch: f64, of: f64) -> f64 {
+pub(crate) fn done(epoch: f64, of: f64) -> f64 {
     if of > 0.0 { (epoch / of).clamp(0.0, 1.0) } else { 1.0 }
 }
 
@@ -211,27 +145,10 @@ mod tests {
     }
 
     #[test]
-    fn without_warm_up_the_weight_is_one_from_the_start() {
-        assert_eq!(KlWarmup::default().weight(0.0), 1.0);
-    }
-
-    #[test]
-    fn a_warm_up_may_wait() {
-        let warmup = KlWarmup::new(20.0).unwrap().starting_at(5.0).unwrap();
-        assert_eq!([0.0, 5.0, 8.0, 20.0, 30.0].map(|e| warmup.weight(e)), [0.0, 0.0, 0.2, 1.0, 1.0]);
-        let step = KlWarmup::new(5.0).unwrap().starting_at(5.0).unwrap();
-        assert_eq!([0.0, 4.9, 5.0].map(|e| step.weight(e)), [0.0, 0.0, 1.0]);
-        for start in [-1.0, 20.1, f64::NAN] {
-            assert!(warmup.starting_at(start).is_err(), "{start}");
-        }
-    }
-
-    #[test]
     fn parameters_out_of_range_are_named() {
         let e = Schedule::Step { every: 0.0, factor: 0.5 }.check().unwrap_err();
         assert_eq!(e.to_string(), "step schedule: every must be finite and > 0, got 0");
         assert!(Schedule::Step { every: 1.0, factor: f64::NAN }.check().is_err());
         assert!(Schedule::Cosine { end: 1.5 }.check().is_err());
-        assert!(KlWarmup::new(f64::INFINITY).is_err() && KlWarmup::new(-1.0).is_err());
     }
 }

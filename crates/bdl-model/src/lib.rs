@@ -63,7 +63,7 @@ pub use crate::train::{TrainConfig, TrainProgress, Training, Valid};
 
 // What the settings and results above are made of.
 pub use bdl_infer::{
-    FitConfig, FitSummary, KlWarmup, Optimizer, Passes, Progress, RayonPool, Schedule, TrainingRecord,
+    FitConfig, FitSummary, KlSchedule, KlWarmup, Optimizer, Passes, Progress, RayonPool, Schedule, TrainingRecord,
 };
 pub use bdl_layers::{Activation, Estimator, FORMAT_VERSION, LayerReport, Prior, Scope};
 pub use bdl_metrics::Metric;

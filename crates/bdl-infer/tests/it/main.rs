@@ -8,6 +8,7 @@ mod exact;
 mod faults;
 mod files;
 mod gradients;
+mod kl_weight;
 mod minibatch;
 mod nets;
 mod own;
