@@ -1,18 +1,26 @@
 //! Scores as a table with what they mean, and as JSON.
 
-use bdl_model::{Evaluation, Metric, Model, Task};
+use bdl_model::{Evaluation, Metric, Model, TargetScores, Task};
 use serde_json::{Map, Value, json};
 
 use crate::out::{significant, table};
 
 /// The scores, a row each: value, interval, meaning.
 pub(crate) fn metrics_table(evaluation: &Evaluation, target: &str) -> String {
-    let row = |m: &Metric| {
+    let row = |name: String, m: &Metric, target: &str| {
         let interval = format!("{} to {}", significant(m.low, 4), significant(m.high, 4));
-        vec![m.name.to_owned(), significant(m.value, 4), interval, meaning(evaluation.task, m.name, target)]
+        vec![name, significant(m.value, 4), interval, meaning(evaluation.task, m.name, target)]
     };
-    let rows = evaluation.metrics.iter().map(row).collect();
-    table(&["metric", "value", "95 % interval", "meaning"], &[1], rows)
+    let own = evaluation.metrics.iter().map(|m| row(m.name.to_owned(), m, target));
+    let of_targets = of_targets(evaluation).map(|(name, m, target)| row(name, m, target));
+    table(&["metric", "value", "95 % interval", "meaning"], &[1], own.chain(of_targets).collect())
+}
+
+/// The scores of each of several targets, with a name and the target: `rmse_price`.
+fn of_targets(evaluation: &Evaluation) -> impl Iterator<Item = (String, &Metric, &str)> {
+    evaluation.targets.iter().flat_map(|TargetScores { name, metrics }| {
+        metrics.iter().map(move |m| (format!("{}_{name}", m.name), m, name.as_str()))
+    })
 }
 
 /// One line in plain language.
@@ -41,10 +49,12 @@ fn meaning(task: Task, name: &str, target: &str) -> String {
     }
 }
 
-/// `{NAME: {"value", "low", "high"}}`.
+/// `{NAME: {"value", "low", "high"}}`; of several targets NAME has the target's behind it.
 pub(crate) fn metrics_json(evaluation: &Evaluation) -> Value {
-    let entry = |m: &Metric| (m.name.to_owned(), json!({ "value": m.value, "low": m.low, "high": m.high }));
-    Value::Object(evaluation.metrics.iter().map(entry).collect::<Map<_, _>>())
+    let entry = |name: String, m: &Metric| (name, json!({ "value": m.value, "low": m.low, "high": m.high }));
+    let own = evaluation.metrics.iter().map(|m| entry(m.name.to_owned(), m));
+    let of_targets = of_targets(evaluation).map(|(name, m, _)| entry(name, m));
+    Value::Object(own.chain(of_targets).collect::<Map<_, _>>())
 }
 
 /// The method's name on the command line: of several members, `ensemble`.

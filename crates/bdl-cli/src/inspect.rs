@@ -1,7 +1,9 @@
 //! `bdl inspect`: what a model file holds.
 
 use anyhow::Result;
-use bdl_model::{FORMAT_VERSION, Feature, FeatureKind, LayerSummary, MissingPolicy, Model, TargetKind};
+use bdl_model::{
+    FORMAT_VERSION, Feature, FeatureKind, LayerSummary, MissingPolicy, Model, Target, TargetKind,
+};
 use serde_json::{Value, json};
 
 use crate::args::{Format, InspectArgs};
@@ -32,9 +34,9 @@ fn header(args: &InspectArgs, model: &Model, layers: &[LayerSummary]) -> String 
     let rows = vec![
         ("file", format!("{}, format {FORMAT_VERSION}", args.model.display())),
         ("task", model.task().to_string()),
-        ("target", target(model)),
+        ("target", target_text(&model.schema().target)),
         ("method", method_text(model)),
-        ("likelihood", model.bnn().likelihood().kind().to_owned()),
+        ("likelihood", model.likelihood().to_owned()),
         ("parameters", count(model.n_params())),
         ("KL", format!("{} nats", significant(kl, 4))),
         (
@@ -53,8 +55,7 @@ fn header(args: &InspectArgs, model: &Model, layers: &[LayerSummary]) -> String 
     pairs(rows)
 }
 
-fn target(model: &Model) -> String {
-    let target = &model.schema().target;
+fn target_text(target: &Target) -> String {
     match &target.kind {
         TargetKind::Real { mean, std } => {
             let [mean, std] = [mean, std].map(|x| significant(*x, 4));
@@ -64,6 +65,7 @@ fn target(model: &Model) -> String {
         TargetKind::Class { names } => {
             format!("{:?}, {} classes: {}", target.name, names.len(), listed(names))
         }
+        TargetKind::Several { targets } => targets.iter().map(target_text).collect::<Vec<_>>().join("; "),
     }
 }
 
@@ -130,8 +132,8 @@ fn as_json(model: &Model, layers: &[LayerSummary]) -> Value {
         "layers": layers.iter().map(layer_json).collect::<Vec<_>>(),
         "members": model.members().len(),
         "member_method": model.method().name(),
-        "likelihood": model.bnn().likelihood().kind(),
-        "target": target_json(model),
+        "likelihood": model.likelihood(),
+        "target": target_json(&model.schema().target),
         "features": model.schema().features.iter().map(feature_json).collect::<Vec<_>>(),
         "missing": match model.schema().missing {
             MissingPolicy::Error => "error",
@@ -165,12 +167,12 @@ fn layer_json(layer: &LayerSummary) -> Value {
     })
 }
 
-fn target_json(model: &Model) -> Value {
-    let target = &model.schema().target;
+fn target_json(target: &Target) -> Value {
     match &target.kind {
         TargetKind::Real { mean, std } => json!({ "name": target.name, "mean": mean, "std": std }),
         TargetKind::Count { mean } => json!({ "name": target.name, "counts": true, "mean": mean }),
         TargetKind::Class { names } => json!({ "name": target.name, "classes": names }),
+        TargetKind::Several { targets } => Value::Array(targets.iter().map(target_json).collect()),
     }
 }
 

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use bdl_model::{
-    AUTO_CLASSES, ColumnKind, Images, KlSchedule, Likelihood, Method, Model, Optimizer, Outputs, Progress, RayonPool,
-    Schedule, Schema, SelectedColumn, Selection, Shape, Table, Task, TaskChoice, TrainConfig, TrainProgress,
-    Training, Valid,
+    AUTO_CLASSES, ColumnKind, Images, KlSchedule, Likelihood, Method, Model, Optimizer, Outputs, Progress,
+    RayonPool, Schedule, Schema, SelectedColumn, Selection, Shape, Table, Task, TaskChoice, TrainConfig,
+    TrainProgress, Training, Valid,
 };
 use serde_json::{Value, json};
 
@@ -125,6 +125,9 @@ fn why(table: &Table, selection: &Selection, config: &TrainConfig) -> Result<Str
         Likelihood::Bernoulli => return Ok("--likelihood bernoulli is of two classes".to_owned()),
         _ => {}
     }
+    if !selection.further_targets.is_empty() {
+        return Ok("several targets are numbers".to_owned());
+    }
     if config.select.categorical.contains(&config.select.target) {
         return Ok("the target is listed in --categorical".to_owned());
     }
@@ -140,12 +143,12 @@ fn why(table: &Table, selection: &Selection, config: &TrainConfig) -> Result<Str
 
 /// What was understood of the data and the flags, as a table.
 fn understood(table: &Table, selection: &Selection, config: &TrainConfig, why: &str) -> Result<String> {
-    let target = &config.select.target;
+    let target: Vec<&str> = selection.targets().iter().map(|&at| table.columns()[at].as_str()).collect();
     let task = selection.task();
     let mut rows = vec![
         ("data", data(table, selection)),
         ("features", features(selection)),
-        ("target", format!("{target:?}{}", classes(selection))),
+        ("target", format!("{}{}", listed(&target), classes(selection))),
         ("task", format!("{task}: {why}")),
         ("method", method(config, task)),
         ("parameters", count(parameters(width(selection), outputs(selection), config)?)),
@@ -214,10 +217,11 @@ fn width(selection: &Selection) -> usize {
 }
 
 fn outputs(selection: &Selection) -> Outputs {
-    match &selection.target.levels {
-        Some(names) => Outputs::Classes(names.len()),
-        None if selection.counts => Outputs::Counts { mean: 1.0 },
-        None => Outputs::Real,
+    let number = if selection.counts { Outputs::Counts { mean: 1.0 } } else { Outputs::Real };
+    match (&selection.target.levels, selection.targets().len()) {
+        (Some(names), _) => Outputs::Classes(names.len()),
+        (None, 1) => number,
+        (None, several) => Outputs::Several(vec![(number, 1.0); several]),
     }
 }
 
@@ -276,7 +280,9 @@ pub(crate) fn training(config: &TrainConfig) -> String {
         (weight, epochs) => format!(", KL raised to {weight} {from} {epochs} epochs"),
     };
     let along = match fit.kl_schedule {
-        KlSchedule::Cyclical { cycles, rise } => format!(", KL in {cycles} cycles that rise over {rise} of each"),
+        KlSchedule::Cyclical { cycles, rise } => {
+            format!(", KL in {cycles} cycles that rise over {rise} of each")
+        }
         KlSchedule::Blundell => ", KL halved from batch to batch".to_owned(),
         _ => String::new(),
     };

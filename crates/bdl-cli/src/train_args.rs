@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use bdl_model::{
-    Activation, Architecture, Estimator, FitConfig, KlSchedule, KlWarmup, Likelihood, Method, MissingPolicy, Net,
-    Optimizer, Prior, Schedule, SelectOptions, Task, TaskChoice, TrainConfig, Valid,
+    Activation, Architecture, Estimator, FitConfig, KlSchedule, KlWarmup, Likelihood, Method, MissingPolicy,
+    Net, Optimizer, Prior, Schedule, SelectOptions, Task, TaskChoice, TrainConfig, Valid,
 };
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -31,8 +31,9 @@ Examples:
 pub(crate) struct TrainArgs {
     /// A CSV file with a header, - for standard input; or a file of IDX images, plain or gzipped
     pub(crate) data: PathBuf,
-    /// The column to predict; of images, what their labels are called [default: label]
-    #[arg(long, value_name = "COL")]
+    /// The column to predict, or several of numbers, comma-separated; of images, what their labels are called
+    /// [default: label]
+    #[arg(long, value_name = "COL[,COL…]")]
     pub(crate) target: Option<String>,
     /// The model file to write
     #[arg(long, value_name = "MODEL")]

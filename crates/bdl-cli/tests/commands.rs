@@ -162,6 +162,52 @@ fn every_other_likelihood_has_the_columns_and_scores_of_its_task() {
 }
 
 #[test]
+fn several_targets_have_columns_and_scores_of_their_own() {
+    let text = numbers(40).lines().enumerate().fold(String::new(), |text, (i, line)| match i {
+        0 => format!("{line},z\n"),
+        i => format!("{text}{line},{}\n", i * i % 17),
+    });
+    let of_each =
+        |names: &[&str]| ["y", "z"].map(|t| names.iter().map(|n| format!("{n}_{t}")).collect::<Vec<_>>());
+    let metrics: Vec<String> = [vec!["nll".to_owned()], of_each(&REGRESSION).concat()].concat();
+    let metrics: Vec<&str> = metrics.iter().map(String::as_str).collect();
+    let columns = of_each(&["mean", "std", "aleatoric_std", "epistemic_std", "lower", "upper", "mean_mcse"])
+        .concat()
+        .join(",");
+    for (method, likelihood) in
+        [("mc-dropout", "gaussian"), ("mean-field", "heteroscedastic"), ("ensemble", "student-t")]
+    {
+        let dir = Dir::new().with("a.csv", &text);
+        let train = format!("--target y,z --ignore id --method {method} --likelihood {likelihood}");
+        assert_eq!(all_commands(&dir, "a.csv", &train, "regression", &metrics), columns);
+        let inspected = dir.bdl("inspect m.bdl --format json").json();
+        assert_eq!(
+            (&inspected["likelihood"], &inspected["target"][1]["name"]),
+            (&likelihood.into(), &"z".into())
+        );
+        assert!(dir.bdl("inspect m.bdl").ok().contains("\"y\", mean "));
+    }
+    let dir = Dir::new().with("a.csv", &text);
+    let out = dir.bdl(&short("train a.csv --target y,z --ignore id --out m.bdl")).ok();
+    for words in ["\"y\", \"z\"", "several targets are numbers"] {
+        assert!(out.contains(words), "{out}");
+    }
+    let line = dir.bdl("predict m.bdl a.csv --draws=1 --format json --keep id").ok();
+    let row: Value = serde_json::from_str(line.lines().next().unwrap()).unwrap();
+    assert!(row["mean_z"].is_number() && row["draw_1_y"].is_number() && row["id"] == "r0", "{row}");
+    dir.write("b.csv", "id,x,colour,flat,y\nr,1,red,7,2\n");
+    assert_eq!(dir.bdl("predict m.bdl b.csv").ok().lines().count(), 2, "targets are not needed");
+    let run = dir.bdl("evaluate m.bdl b.csv");
+    assert!(run.code == 1 && run.err.contains("b.csv: expected the target \"z\""), "{run:?}");
+    for flags in ["--noise 1", "--likelihood categorical", "--likelihood bernoulli", "--task classification"]
+    {
+        let run = dir.bdl(&short(&format!("train a.csv --target y,z --ignore id --out m.bdl {flags}")));
+        assert_eq!(run.code, 2, "{run:?}");
+        assert!(run.err.contains(if flags == "--noise 1" { "--noise" } else { "--" }), "{run:?}");
+    }
+}
+
+#[test]
 fn the_likelihood_says_what_the_target_is() {
     let dir = Dir::new().with("a.csv", counts(40));
     let out = dir.bdl(&short("train a.csv --target n --out m.bdl --likelihood poisson")).ok();
@@ -215,7 +261,11 @@ fn the_weight_of_the_kl_follows_its_schedule() {
         let (out, bytes) = train(&format!("--kl-schedule {spec}"));
         assert!(out.contains(words) && !out.contains("KL raised"), "{out}");
         assert_ne!(bytes, plain.1, "{spec}");
-        assert_eq!(bytes, train(&format!("--kl-warmup 0 --kl-schedule {spec}")).1, "no warm-up unless asked for");
+        assert_eq!(
+            bytes,
+            train(&format!("--kl-warmup 0 --kl-schedule {spec}")).1,
+            "no warm-up unless asked for"
+        );
     }
 }
 

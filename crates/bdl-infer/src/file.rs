@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use bdl_layers::{Container, Estimator, Registry, Section, codec, push_network, read_network};
 use serde::{Deserialize, Serialize};
 
-use crate::{Bernoulli, Bnn, Categorical, Error, Gaussian, Heteroscedastic, Likelihood, Poisson, StudentT};
+use crate::{
+    Bernoulli, Bnn, Categorical, Error, Gaussian, Heteroscedastic, Independent, Likelihood, Poisson, StudentT,
+};
 
 /// Tag of the section that holds the likelihood.
 pub const LIKELIHOOD: [u8; 4] = *b"LIKE";
@@ -51,14 +53,25 @@ impl Kinds {
     /// # Errors
     /// [`bdl_layers::Error::KindTaken`] if the name is in use.
     pub fn register_likelihood(&mut self, kind: &str, build: LikelihoodBuilder) -> Result<(), Error> {
-        if self.likelihoods.contains_key(kind) {
+        if self.likelihoods.contains_key(kind) || kind == Independent::KIND {
             return Err(bdl_layers::Error::KindTaken { kind: kind.to_owned() }.into());
         }
         self.likelihoods.insert(kind.to_owned(), build);
         Ok(())
     }
 
-    fn likelihood(&self, kind: &str, config: &[u8]) -> Result<Box<dyn Likelihood>, Error> {
+    pub(crate) fn likelihood(&self, kind: &str, config: &[u8]) -> Result<Box<dyn Likelihood>, Error> {
+        match kind {
+            // Its parts may be of any registered kind, and so not of its own: no file makes this recursive.
+            Independent::KIND => {
+                let build = |kind: &str, config: &[u8]| self.of_one_target(kind, config);
+                Ok(Box::new(Independent::from_config(config, build)?))
+            }
+            kind => self.of_one_target(kind, config),
+        }
+    }
+
+    fn of_one_target(&self, kind: &str, config: &[u8]) -> Result<Box<dyn Likelihood>, Error> {
         match self.likelihoods.get(kind) {
             Some(build) => build(config),
             None => {

@@ -11,7 +11,7 @@ use crate::predict::{Passes, Predictor};
 use crate::update::{Rates, Update, Updated};
 use crate::{
     Bnn, Elbo, ElboTerms, Error, KlSchedule, KlWarmup, MixtureScratch, Optimizer, OptimizerState, Predictive,
-    Schedule, StepAt, Target, Targets,
+    Schedule, StepAt, Target, Targets, Units,
 };
 
 /// Rows with their targets.
@@ -26,7 +26,7 @@ impl<'a> Data<'a> {
     ///
     /// # Errors
     /// [`Error::Length`] if there are more or fewer targets than rows; [`Error::Argument`] without any row, and
-    /// for a NaN or an infinity, naming row and column, from 0.
+    /// for a NaN or an infinity, naming row and, in x, column, from 0.
     pub fn new(x: Mat<'a>, y: Targets<'a>) -> Result<Self, Error> {
         check_arg("data: rows", ">= 1", x.rows() as f64, x.rows() >= 1)?;
         check_len("data: targets, one per row", x.rows(), y.len())?;
@@ -34,10 +34,16 @@ impl<'a> Data<'a> {
             let got = format!("{} in row {}, column {}", x.data()[i], i / x.cols(), i % x.cols());
             return Err(Error::argument("data: x", "finite", got));
         }
-        let Targets::Real(real) = y else { return Ok(Self { x, y }) };
+        let (real, targets) = match y {
+            Targets::Real(real) => (real, 1),
+            Targets::Several { y, targets } => (y, targets),
+            Targets::Class(_) => return Ok(Self { x, y }),
+        };
+        check_len("data: numbers of all targets", x.rows() * targets, real.len())?;
         match kernels::first_non_finite(real) {
-            Some(row) => {
-                Err(Error::argument("data: targets", "finite", format!("{} in row {row}", real[row])))
+            Some(at) => {
+                let got = format!("{} in row {}", real[at], at / targets);
+                Err(Error::argument("data: targets", "finite", got))
             }
             None => Ok(Self { x, y }),
         }
@@ -498,9 +504,14 @@ impl<'a> Run<'a> {
 pub fn mean_nll(predictive: &Predictive<'_>, y: Targets<'_>) -> Result<f64, Error> {
     check_len("mean_nll: targets, one per row", predictive.rows(), y.len())?;
     let mut scratch = MixtureScratch::new();
+    let trained = vec![Units::default(); predictive.targets()];
     let mut each = |row| match y.get(row) {
         Target::Real(y) => Ok(predictive.real(row, &mut scratch)?.ln_density(y)),
         Target::Class(class) => predictive.class(row, &mut scratch)?.ln_density(class),
+        Target::Several(y) => {
+            let y: Vec<f64> = y.iter().map(|&y| y.into()).collect();
+            predictive.ln_density_of_all(row, &y, &trained)
+        }
     };
     let sum = (0..y.len()).try_fold(0.0, |sum, row| Ok::<f64, Error>(sum + each(row)?))?;
     Ok(-sum / y.len() as f64)
@@ -531,6 +542,7 @@ impl Batch {
             match data.y.get(row) {
                 Target::Real(y) => self.real.push(y as f32),
                 Target::Class(class) => self.class.push(class),
+                Target::Several(y) => self.real.extend_from_slice(y),
             }
         }
     }
@@ -543,6 +555,7 @@ impl Batch {
         match like {
             Targets::Real(_) => Targets::Real(&self.real),
             Targets::Class(_) => Targets::Class(&self.class),
+            Targets::Several { targets, .. } => Targets::Several { y: &self.real, targets },
         }
     }
 }

@@ -25,8 +25,8 @@ pub use file::{
 pub use fit::{Data, FitConfig, FitSummary, Progress, fit, mean_nll};
 pub use kl_weight::{KlSchedule, KlWarmup, StepAt};
 pub use likelihood::{
-    Bernoulli, Categorical, ClassLikelihood, Dof, Gaussian, Heteroscedastic, Likelihood, NoiseSd,
-    PassOutputs, Poisson, Predicts, RealLikelihood, StudentT, Target, Targets,
+    Bernoulli, Categorical, ClassLikelihood, Dof, Gaussian, Heteroscedastic, Independent, Likelihood,
+    NoiseSd, PassOutputs, Poisson, Predicts, RealLikelihood, StudentT, Target, Targets,
 };
 pub use objective::{Elbo, ElboTerms};
 pub use optimizer::{Optimizer, OptimizerState};

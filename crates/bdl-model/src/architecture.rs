@@ -10,7 +10,7 @@ use crate::net::{Net, Part, Shape, is_activated};
 use crate::{Error, Likelihood, Method};
 
 /// What the network is to predict.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Outputs {
     /// A number.
     Real,
@@ -21,6 +21,8 @@ pub enum Outputs {
     },
     /// One of so many classes.
     Classes(usize),
+    /// Several numbers or counts, each with the standard deviation by which it was divided.
+    Several(Vec<(Outputs, f64)>),
 }
 
 /// The settings of a network.

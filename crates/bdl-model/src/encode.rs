@@ -80,8 +80,8 @@ impl Encoder {
         schema.validate()?;
         let codes = schema.features.iter().map(|feature| code(&feature.kind)).collect::<Result<_, _>>()?;
         let classes = match &schema.target.kind {
-            TargetKind::Real { .. } | TargetKind::Count { .. } => None,
             TargetKind::Class { names } => Some(level_index(names)?),
+            _ => None,
         };
         let mut by_name: Vec<usize> = (0..schema.features.len()).collect();
         by_name.sort_by_key(|&i| &schema.features[i].name);

@@ -235,7 +235,7 @@ pub enum Error {
         /// The column's name.
         column: String,
         /// The classes of the rows before.
-        classes: [String; 2],
+        classes: Box<[String; 2]>,
         /// The cell.
         value: String,
     },

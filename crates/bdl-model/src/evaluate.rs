@@ -3,8 +3,11 @@
 use std::ops::Range;
 
 use bdl_dist::{Noise, Purpose};
-use bdl_infer::{MixtureScratch, Passes, Predictive, Predictor, Units};
-use bdl_metrics::{Bootstrap, Bounds, Metric, RegressionInput, classification_metrics, regression_metrics};
+use bdl_infer::{MixtureScratch, Passes, Predictive, Predictor, RealMixture, Units};
+use bdl_metrics::{
+    Bootstrap, Bounds, Interval, Metric, RegressionInput, bootstrap_mean, classification_metrics,
+    regression_metrics,
+};
 use bdl_tensor::{Mat, Pool};
 
 use crate::Error;
@@ -25,7 +28,19 @@ pub struct Evaluation {
     pub samples: usize,
     /// Seed of the passes.
     pub seed: u64,
-    /// The scores with 95 % bootstrap intervals, in the target's units and in nats.
+    /// The scores with 95 % bootstrap intervals, in the target's units and in nats; of several targets `nll`, which is that of
+    /// all together.
+    pub metrics: Vec<Metric>,
+    /// The scores of each of several targets; none of one.
+    pub targets: Vec<TargetScores>,
+}
+
+/// The scores of one of several targets.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TargetScores {
+    /// The column's name.
+    pub name: String,
+    /// Its scores, as those of a single target.
     pub metrics: Vec<Metric>,
 }
 
@@ -46,14 +61,18 @@ const LEVELS: [f64; 3] = [0.5, 0.9, 0.95];
 /// Targets in their own units: as they stand in the file, not by way of the standardized `f32`.
 #[derive(Clone, Debug)]
 pub(crate) enum Truth {
-    Real(Vec<f64>),
+    /// `[rows, targets]`.
+    Real {
+        y: Vec<f64>,
+        targets: usize,
+    },
     Class(Vec<u32>),
 }
 
 impl Truth {
     fn len(&self) -> usize {
         match self {
-            Self::Real(y) => y.len(),
+            Self::Real { y, targets } => y.len() / targets,
             Self::Class(y) => y.len(),
         }
     }
@@ -75,12 +94,12 @@ impl Model {
         pool: &dyn Pool,
     ) -> Result<Evaluation, Error> {
         let map = self.schema().match_header(reader.file(), reader.columns())?;
-        let target = self.encoder().target_column(&map, &reader.file().into())?;
+        let targets = self.encoder().target_columns(&map, &reader.file().into())?;
         let mut scores = Scores::new(self, passes)?;
         let (mut chunk, mut x) = (Chunk::new(), Vec::new());
         while reader.next_chunk(CHUNK, &mut chunk)? {
             self.encoder().encode_chunk(&chunk, &map, &mut x)?;
-            let truth = self.encoder().truth(chunk.rows(), target)?;
+            let truth = self.encoder().truth(chunk.rows(), &targets)?;
             scores.add(&x, &truth, pool)?;
         }
         match scores.rows {
@@ -101,10 +120,13 @@ impl Model {
 pub(crate) struct Scores<'a> {
     model: &'a Model,
     predictor: Predictor<'a>,
-    units: Units,
+    units: Vec<Units>,
     seed: u64,
     rows: usize,
+    /// `[rows, targets]`.
     real: Vec<RealRow>,
+    /// Of several targets together.
+    nll: Vec<f64>,
     labels: Vec<u32>,
     probs: Vec<f64>,
 }
@@ -113,8 +135,8 @@ impl<'a> Scores<'a> {
     pub(crate) fn new(model: &'a Model, passes: Passes) -> Result<Self, Error> {
         let predictor = Predictor::new(model.bnn(), model.members(), passes)?;
         let (units, seed) = (model.units()?, passes.seed);
-        let (real, labels, probs) = Default::default();
-        Ok(Self { model, predictor, units, seed, rows: 0, real, labels, probs })
+        let (real, nll, labels, probs) = Default::default();
+        Ok(Self { model, predictor, units, seed, rows: 0, real, nll, labels, probs })
     }
 
     pub(crate) fn add(&mut self, x: &[f32], y: &Truth, pool: &dyn Pool) -> Result<(), Error> {
@@ -124,14 +146,21 @@ impl<'a> Scores<'a> {
             let x = &x[block.start * width..block.end * width];
             let x = Mat::new(x, block.len(), width).map_err(bdl_infer::Error::from)?;
             let outputs = self.predictor.outputs(x, self.rows as u64, pool)?;
-            let predictive = self.predictor.predictive(&outputs, block.len())?.in_units(self.units);
+            let predictive = self.predictor.predictive(&outputs, block.len())?;
             match y {
-                Truth::Real(y) => {
-                    let y = &y[block.clone()];
-                    let noise = Noise::new(self.seed, Purpose::Pit);
-                    let u = |row: usize| noise.rng((self.rows + row) as u64).uniform();
-                    let scored = in_shards(y.len(), pool, &|rows| real_rows(&predictive, y, rows, &u))?;
-                    self.real.extend(scored.into_iter().flatten());
+                Truth::Real { y, targets } => {
+                    let rows = RealRows {
+                        of_all: predictive,
+                        targets: each_target(predictive, &self.units)?,
+                        units: &self.units,
+                        y: &y[block.start * targets..block.end * targets],
+                        first: self.rows as u64,
+                        noise: Noise::new(self.seed, Purpose::Pit),
+                    };
+                    for (scores, nll) in in_shards(block.len(), pool, &|range| rows.score(range))? {
+                        self.real.extend(scores);
+                        self.nll.extend(nll);
+                    }
                 }
                 Truth::Class(labels) => {
                     let told = in_shards(block.len(), pool, &|rows| class_rows(&predictive, rows))?;
@@ -147,12 +176,21 @@ impl<'a> Scores<'a> {
     pub(crate) fn finish(self) -> Result<Evaluation, Error> {
         let bootstrap = Bootstrap { seed: self.seed, ..Bootstrap::default() };
         let task = self.model.task();
+        let columns = self.model.schema().targets();
+        let of_target = |k| RealColumns::new(&self.real, k, columns.len()).metrics(&bootstrap);
+        let mut targets = Vec::new();
         let metrics = match task {
-            Task::Regression => RealColumns::new(&self.real).metrics(&bootstrap)?,
             Task::Classification => classification_metrics(&self.labels, &self.probs, &bootstrap)?,
+            Task::Regression if columns.len() == 1 => of_target(0)?,
+            Task::Regression => {
+                for (k, target) in columns.iter().enumerate() {
+                    targets.push(TargetScores { name: target.name.clone(), metrics: of_target(k)? });
+                }
+                vec![nll_of_all(&self.nll, &bootstrap)?]
+            }
         };
         let samples = self.predictor.samples();
-        Ok(Evaluation { task, rows: self.rows, samples, seed: self.seed, metrics })
+        Ok(Evaluation { task, rows: self.rows, samples, seed: self.seed, metrics, targets })
     }
 }
 
@@ -177,24 +215,57 @@ struct RealRow {
     ends: [[f64; 2]; 3],
 }
 
-/// `u` is a uniform number for each row.
-fn real_rows(
-    predictive: &Predictive<'_>,
-    y: &[f64],
-    rows: Range<usize>,
-    u: &dyn Fn(usize) -> f64,
-) -> Result<Vec<RealRow>, Error> {
-    let mut scratch = MixtureScratch::new();
-    rows.map(|row| {
-        let (p, y) = (predictive.real(row, &mut scratch)?, y[row]);
-        let mut ends = [[0.0; 2]; 3];
-        for (ends, level) in ends.iter_mut().zip(LEVELS) {
-            *ends = p.interval(level)?;
+/// The distribution of each target, in its units.
+pub(crate) fn each_target<'a>(of_all: Predictive<'a>, units: &[Units]) -> Result<Vec<Predictive<'a>>, Error> {
+    match units {
+        [units] => Ok(vec![of_all.in_units(*units)]),
+        _ => units.iter().enumerate().map(|(k, units)| Ok(of_all.target(k)?.in_units(*units))).collect(),
+    }
+}
+
+/// Rows that are predicted together, with their targets.
+struct RealRows<'a> {
+    of_all: Predictive<'a>,
+    targets: Vec<Predictive<'a>>,
+    units: &'a [Units],
+    /// `[rows, targets]`.
+    y: &'a [f64],
+    /// Number of the first row in the whole input.
+    first: u64,
+    /// A uniform number for each row and target.
+    noise: Noise,
+}
+
+impl RealRows<'_> {
+    /// The scores of each target of some rows, and the NLL of all targets if they are several.
+    fn score(&self, rows: Range<usize>) -> Result<(Vec<RealRow>, Vec<f64>), Error> {
+        let (mut scratch, mut scores, mut nll) = (MixtureScratch::new(), Vec::new(), Vec::new());
+        for row in rows {
+            let y = &self.y[row * self.targets.len()..][..self.targets.len()];
+            let mut u = self.noise.rng(self.first + row as u64);
+            for (target, y) in self.targets.iter().zip(y) {
+                scores.push(score(&target.real(row, &mut scratch)?, *y, u.uniform())?);
+            }
+            if y.len() > 1 {
+                nll.push(-self.of_all.ln_density_of_all(row, y, self.units)?);
+            }
         }
-        let (nll, crps, pit) = (-p.ln_density(y), p.crps(y), p.pit(y, u(row)));
-        Ok(RealRow { y, mean: p.mean(), nll, crps, pit, ends })
-    })
-    .collect()
+        Ok((scores, nll))
+    }
+}
+
+fn score(p: &RealMixture<'_>, y: f64, u: f64) -> Result<RealRow, Error> {
+    let mut ends = [[0.0; 2]; 3];
+    for (ends, level) in ends.iter_mut().zip(LEVELS) {
+        *ends = p.interval(level)?;
+    }
+    let (nll, crps, pit) = (-p.ln_density(y), p.crps(y), p.pit(y, u));
+    Ok(RealRow { y, mean: p.mean(), nll, crps, pit, ends })
+}
+
+fn nll_of_all(nll: &[f64], bootstrap: &Bootstrap) -> Result<Metric, Error> {
+    let Interval { value, low, high } = bootstrap_mean(nll, bootstrap)?;
+    Ok(Metric { name: "nll", value, low, high })
 }
 
 /// The same scores by column.
@@ -204,8 +275,10 @@ struct RealColumns {
 }
 
 impl RealColumns {
-    fn new(rows: &[RealRow]) -> Self {
-        let column = |value: &dyn Fn(&RealRow) -> f64| rows.iter().map(value).collect();
+    /// Those of target `k` of so many.
+    fn new(rows: &[RealRow], k: usize, targets: usize) -> Self {
+        let column =
+            |value: &dyn Fn(&RealRow) -> f64| rows.iter().skip(k).step_by(targets).map(value).collect();
         let end = |level: usize, side: usize| column(&|row| row.ends[level][side]);
         Self {
             columns: [

@@ -16,7 +16,8 @@ pub(crate) const IMAGE: [u8; 4] = *b"IMAG";
 /// Tag of the section that a model has besides whose target [`SCHEMA`] cannot tell.
 pub(crate) const TARGETS: [u8; 4] = *b"TARG";
 
-/// Schema and method as a file holds them; frozen. A model of images has no feature here, one of counts the encoding of its target.
+/// Schema and method as a file holds them; frozen. A model of images has no feature here, one with [`TARGETS`] a name and no more of
+/// its target.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct SchemaV1 {
     features: Vec<FeatureV1>,
@@ -90,22 +91,38 @@ enum NumberV1 {
 impl TargetsV1 {
     /// `None` if [`SchemaV1`] tells all.
     pub(crate) fn of(schema: &Schema) -> Option<Self> {
-        let TargetKind::Count { mean } = schema.target.kind else { return None };
-        let target = NamedTargetV1 { name: schema.target.name.clone(), kind: NumberV1::Count { mean } };
-        Some(Self { targets: vec![target] })
+        if let TargetKind::Real { .. } | TargetKind::Class { .. } = schema.target.kind {
+            return None;
+        }
+        let number = |target: &Target| {
+            let kind = match target.kind {
+                TargetKind::Real { mean, std } => NumberV1::Real { mean, std },
+                TargetKind::Count { mean } => NumberV1::Count { mean },
+                TargetKind::Class { .. } | TargetKind::Several { .. } => return None,
+            };
+            Some(NamedTargetV1 { name: target.name.clone(), kind })
+        };
+        Some(Self { targets: schema.targets().iter().map(number).collect::<Option<_>>()? })
     }
 
-    pub(crate) fn into_target(self) -> Result<Target, Error> {
-        let got = self.targets.len();
-        match <[_; 1]>::try_from(self.targets) {
-            Ok([NamedTargetV1 { name, kind: NumberV1::Count { mean } }]) => {
-                Ok(Target { name, kind: TargetKind::Count { mean } })
-            }
-            Ok([NamedTargetV1 { name, kind: NumberV1::Real { mean, std } }]) => {
-                Ok(Target { name, kind: TargetKind::Real { mean, std } })
-            }
-            Err(_) => Err(Error::Schema { what: format!("must have one target, got {got}") }),
+    /// The target of a schema whose target has this name.
+    pub(crate) fn into_target(self, name: String) -> Result<Target, Error> {
+        let mut targets: Vec<Target> = self.targets.into_iter().map(NamedTargetV1::into_target).collect();
+        match targets.len() {
+            0 => Err(Error::Schema { what: "must have a target, got none".to_owned() }),
+            1 => Ok(targets.remove(0)),
+            _ => Ok(Target { name, kind: TargetKind::Several { targets } }),
         }
+    }
+}
+
+impl NamedTargetV1 {
+    fn into_target(self) -> Target {
+        let kind = match self.kind {
+            NumberV1::Real { mean, std } => TargetKind::Real { mean, std },
+            NumberV1::Count { mean } => TargetKind::Count { mean },
+        };
+        Target { name: self.name, kind }
     }
 }
 
@@ -118,7 +135,9 @@ impl SchemaV1 {
             target: schema.target.name.clone(),
             kind: match &schema.target.kind {
                 &TargetKind::Real { mean, std } => TargetV1::Real { mean, std },
-                TargetKind::Count { .. } => TargetV1::Real { mean: 0.0, std: 1.0 },
+                TargetKind::Count { .. } | TargetKind::Several { .. } => {
+                    TargetV1::Real { mean: 0.0, std: 1.0 }
+                }
                 TargetKind::Class { names } => TargetV1::Class { names: names.clone() },
             },
             missing: match schema.missing {

@@ -78,12 +78,23 @@ fn level_counts(
 
 fn fit_target(table: &Table, selection: &Selection, rows: &[usize]) -> Result<Target, Error> {
     let column = selection.target.index;
-    let kind = match &selection.target.levels {
-        None => match (selection.counts, fit_real_target(table, column, rows)?) {
-            (true, TargetKind::Real { mean, .. }) => TargetKind::Count { mean },
-            (_, kind) => kind,
-        },
-        Some(names) => fit_class_target(table, column, names, rows)?,
+    if let Some(names) = &selection.target.levels {
+        let kind = fit_class_target(table, column, names, rows)?;
+        return Ok(Target { name: table.columns()[column].clone(), kind });
+    }
+    let number = |column| fit_number_target(table, column, selection.counts, rows);
+    if selection.further_targets.is_empty() {
+        return number(column);
+    }
+    let targets = selection.targets().into_iter().map(number).collect::<Result<Vec<_>, _>>()?;
+    let names: Vec<&str> = targets.iter().map(|target| target.name.as_str()).collect();
+    Ok(Target { name: names.join(","), kind: TargetKind::Several { targets } })
+}
+
+fn fit_number_target(table: &Table, column: usize, counts: bool, rows: &[usize]) -> Result<Target, Error> {
+    let kind = match (counts, fit_real_target(table, column, rows)?) {
+        (true, TargetKind::Real { mean, .. }) => TargetKind::Count { mean },
+        (_, kind) => kind,
     };
     Ok(Target { name: table.columns()[column].clone(), kind })
 }

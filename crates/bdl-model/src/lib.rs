@@ -36,7 +36,7 @@ pub use crate::architecture::{Architecture, Outputs};
 pub use crate::chunk::{Chunk, Row};
 pub use crate::encode::Encoder;
 pub use crate::error::{Error, Place};
-pub use crate::evaluate::Evaluation;
+pub use crate::evaluate::{Evaluation, TargetScores};
 pub use crate::idx::{Images, Labels};
 pub use crate::likelihood::Likelihood;
 pub use crate::method::Method;
@@ -63,7 +63,8 @@ pub use crate::train::{TrainConfig, TrainProgress, Training, Valid};
 
 // What the settings and results above are made of.
 pub use bdl_infer::{
-    FitConfig, FitSummary, KlSchedule, KlWarmup, Optimizer, Passes, Progress, RayonPool, Schedule, TrainingRecord,
+    FitConfig, FitSummary, KlSchedule, KlWarmup, Optimizer, Passes, Progress, RayonPool, Schedule,
+    TrainingRecord,
 };
 pub use bdl_layers::{Activation, Estimator, FORMAT_VERSION, LayerReport, Prior, Scope};
 pub use bdl_metrics::Metric;

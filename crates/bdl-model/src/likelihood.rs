@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use bdl_infer::{Bernoulli, Categorical, Dof, Gaussian, Heteroscedastic, NoiseSd, Poisson, StudentT};
+use bdl_infer::{
+    Bernoulli, Categorical, Dof, Gaussian, Heteroscedastic, Independent, NoiseSd, Poisson, StudentT,
+};
 
 use crate::architecture::Outputs;
 use crate::select::Task;
@@ -80,7 +82,7 @@ impl Likelihood {
         }
     }
 
-    /// The likelihood of a target. `target_sd` is the standard deviation by which a number was divided.
+    /// The likelihood of a target, of several that of each. `target_sd` is the standard deviation by which a number was divided.
     ///
     /// # Errors
     /// If it is for other targets; for a noise or degrees of freedom out of range.
@@ -89,7 +91,15 @@ impl Likelihood {
         outputs: Outputs,
         target_sd: f64,
     ) -> Result<Box<dyn bdl_infer::Likelihood>, Error> {
+        if let (Self::Gaussian { noise: Some(_) }, Outputs::Several(targets)) = (self, &outputs) {
+            let got = format!("{} targets", targets.len());
+            return Err(Error::Argument { what: "--noise", expected: "used with one target", got });
+        }
         Ok(match (self, outputs) {
+            (_, Outputs::Several(targets)) => {
+                let each = targets.into_iter().map(|(outputs, target_sd)| self.build(outputs, target_sd));
+                Box::new(Independent::new(each.collect::<Result<_, _>>()?)?)
+            }
             (Self::Auto | Self::Categorical, Outputs::Classes(classes)) => {
                 Box::new(Categorical::new(classes)?)
             }
@@ -106,18 +116,18 @@ impl Likelihood {
                 let dof = dof.map_or(Dof::Learned { init: INIT_DOF }, Dof::Fixed);
                 Box::new(StudentT::new(INIT_NOISE, dof)?)
             }
-            _ => return Err(self.misfit(outputs)),
+            (_, outputs) => return Err(self.misfit(&outputs)),
         })
     }
 
-    fn misfit(self, outputs: Outputs) -> Error {
+    fn misfit(self, outputs: &Outputs) -> Error {
         let (expected, of) = match outputs {
             Outputs::Classes(2) => ("categorical or bernoulli for a target of two classes", String::new()),
             Outputs::Classes(n) => {
                 ("categorical for a target of more than two classes", format!(", with {n} classes"))
             }
             Outputs::Counts { .. } => ("poisson for a target of counts", String::new()),
-            Outputs::Real => {
+            Outputs::Real | Outputs::Several(_) => {
                 ("gaussian, heteroscedastic or student-t for a target of numbers", String::new())
             }
         };

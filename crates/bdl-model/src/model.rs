@@ -5,7 +5,7 @@ use std::io::{self, Read};
 use std::path::Path;
 
 use bdl_infer::{
-    Bnn, Kinds, LIKELIHOOD, Passes, RECORD, TrainingRecord, Units, push_bnn, push_record, read_bnn,
+    Bnn, Kinds, LIKELIHOOD, Passes, Predicts, RECORD, TrainingRecord, Units, push_bnn, push_record, read_bnn,
     read_record,
 };
 use bdl_layers::{Container, LayerReport, PARAMS, PLAN, Section, codec, write_beside};
@@ -13,9 +13,9 @@ use bdl_layers::{Container, LayerReport, PARAMS, PLAN, Section, codec, write_bes
 use crate::encode::Encoder;
 use crate::file::{IMAGE, ImageV1, SCHEMA, SchemaV1, TARGETS, TargetsV1};
 use crate::method::Method;
-use crate::schema::{Feature, Schema, TargetKind};
+use crate::schema::{Feature, Schema, Target, TargetKind};
 use crate::select::Task;
-use crate::{Error, ModelPredictor};
+use crate::{Error, ModelPredictor, RealPrediction};
 
 /// A trained model: schema, network, likelihood and the parameters of one or more members.
 ///
@@ -70,6 +70,16 @@ impl Model {
         &self.bnn
     }
 
+    /// The kind of the likelihood, such as `gaussian`; of several targets that of each.
+    #[must_use]
+    pub fn likelihood(&self) -> &str {
+        let likelihood = self.bnn.likelihood();
+        match likelihood.predicts() {
+            Predicts::Several(each) => each.target(0).map_or(likelihood.kind(), |first| first.kind()),
+            _ => likelihood.kind(),
+        }
+    }
+
     /// The parameters of each member.
     #[must_use]
     pub fn members(&self) -> &[Vec<f32>] {
@@ -94,15 +104,24 @@ impl Model {
         self.members.iter().map(Vec::len).sum()
     }
 
-    /// From the units of training to the target's.
+    /// From the units of training to those of each target.
     ///
     /// # Errors
     /// Never for a model that was trained or loaded here.
-    pub fn units(&self) -> Result<Units, Error> {
-        Ok(match self.schema().target.kind.moments() {
-            Some((mean, std)) => Units::new(mean, std)?,
-            None => Units::default(),
-        })
+    pub fn units(&self) -> Result<Vec<Units>, Error> {
+        let of = |target: &Target| match target.kind.moments() {
+            Some((mean, std)) => Ok(Units::new(mean, std)?),
+            None => Ok(Units::default()),
+        };
+        self.schema().targets().iter().map(of).collect()
+    }
+
+    /// Room for what is told of each of several targets.
+    pub(crate) fn no_reals(&self) -> Vec<RealPrediction> {
+        match self.schema().targets().len() {
+            1 => Vec::new(),
+            several => vec![RealPrediction::default(); several],
+        }
     }
 
     /// Each layer's name, kind and report. Of an ensemble: its first member's.
@@ -178,7 +197,7 @@ impl Model {
         }
         if has(TARGETS) {
             let v: TargetsV1 = codec::decode("section TARG", file.get(&TARGETS, 1)?)?;
-            schema.target = v.into_target()?;
+            schema.target = v.into_target(schema.target.name)?;
         }
         let (bnn, members) = read_bnn(&file, kinds)?;
         let encoder = Encoder::new(schema)?;
@@ -252,17 +271,44 @@ fn fits(encoder: &Encoder, bnn: &Bnn) -> Result<(), Error> {
         let what = format!("its features make {} inputs, but the network takes {takes}", encoder.width());
         return Err(Error::Schema { what });
     }
-    let (classes, counts) = match bnn.likelihood().predicts() {
-        bdl_infer::Predicts::Class(likelihood) => (likelihood.classes(), false),
-        bdl_infer::Predicts::Real(likelihood) => (0, likelihood.is_discrete()),
+    let targets = encoder.schema().targets();
+    let several = match bnn.likelihood().predicts() {
+        Predicts::Several(of) => of.targets(),
+        _ => 1,
+    };
+    if several != targets.len() {
+        let what = format!("it has {}, but the likelihood is of {several}", counted(targets.len()));
+        return Err(Error::Schema { what });
+    }
+    match bnn.likelihood().predicts() {
+        Predicts::Several(of) => targets
+            .iter()
+            .enumerate()
+            .try_for_each(|(k, target)| fits_target(target, of.target(k)?.predicts())),
+        one => fits_target(&targets[0], one),
+    }
+}
+
+fn counted(targets: usize) -> String {
+    if targets == 1 { "one target".to_owned() } else { format!("{targets} targets") }
+}
+
+/// Whether a likelihood predicts what the target is.
+fn fits_target(target: &Target, predicts: Predicts<'_>) -> Result<(), Error> {
+    let (classes, counts) = match predicts {
+        Predicts::Class(likelihood) => (likelihood.classes(), false),
+        Predicts::Real(likelihood) => (0, likelihood.is_discrete()),
         _ => (0, false),
     };
-    if counts && !matches!(encoder.schema().target.kind, TargetKind::Count { .. }) {
+    if counts && !matches!(target.kind, TargetKind::Count { .. }) {
         let what = "its target is no count, but the likelihood is one of counts".to_owned();
         return Err(Error::Schema { what });
     }
-    if classes != encoder.schema().class_names().len() {
-        let names = encoder.schema().class_names().len();
+    let names = match &target.kind {
+        TargetKind::Class { names } => names.len(),
+        _ => 0,
+    };
+    if classes != names {
         let what = format!("its target has {names} classes, but the likelihood predicts {classes}");
         return Err(Error::Schema { what });
     }

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use crate::model::Model;
-use crate::predict::Prediction;
+use crate::predict::{ClassPrediction, Prediction, RealPrediction};
 use crate::select::Task;
 
 /// One predicted row of a file.
@@ -17,27 +17,38 @@ pub struct PredictedRow<'a> {
     pub prediction: &'a Prediction,
     /// Class probabilities; empty in regression.
     pub probs: &'a [f64],
-    /// Draws, class indices in classification.
+    /// Of each of several targets; else empty.
+    pub reals: &'a [RealPrediction],
+    /// Draws, class indices in classification; of several targets those of the first, then those of the second, and so on.
     pub draws: &'a [f64],
 }
 
+/// What is written of a real target.
+const REAL: [&str; 7] = ["mean", "std", "aleatoric_std", "epistemic_std", "lower", "upper", "mean_mcse"];
+/// What is written of a class behind its label and probabilities.
+const CLASS: [&str; 4] =
+    ["predictive_entropy", "expected_entropy", "mutual_information", "mutual_information_mcse"];
+
 impl Model {
-    /// Names of the columns that [`write_csv_row`] writes: the kept ones, then the prediction's.
+    /// Names of the columns that [`write_csv_row`] writes: the kept ones, then the prediction's. Of several targets each name has
+    /// `_` and the target's name behind it.
     #[must_use]
     pub fn output_columns(&self, keep: &[String], draws: usize) -> Vec<String> {
         let mut columns = keep.to_vec();
-        let own: &[&str] = match self.task() {
-            Task::Regression => {
-                &["mean", "std", "aleatoric_std", "epistemic_std", "lower", "upper", "mean_mcse"]
-            }
-            Task::Classification => {
-                columns.push("label".to_owned());
-                columns.extend(self.schema().class_names().iter().map(|class| format!("prob_{class}")));
-                &["predictive_entropy", "expected_entropy", "mutual_information", "mutual_information_mcse"]
-            }
+        if self.task() == Task::Classification {
+            columns.push("label".to_owned());
+            columns.extend(self.schema().class_names().iter().map(|class| format!("prob_{class}")));
+            columns.extend(CLASS.map(str::to_owned));
+            columns.extend((1..=draws).map(|i| format!("draw_{i}")));
+            return columns;
+        }
+        let suffixes: Vec<String> = match self.schema().targets() {
+            [_] => vec![String::new()],
+            several => several.iter().map(|target| format!("_{}", target.name)).collect(),
         };
-        columns.extend(own.iter().map(|&name| name.to_owned()));
-        columns.extend((1..=draws).map(|i| format!("draw_{i}")));
+        columns.extend(suffixes.iter().flat_map(|suffix| REAL.map(|name| format!("{name}{suffix}"))));
+        let draw = |suffix| (1..=draws).map(move |i| format!("draw_{i}{suffix}"));
+        columns.extend(suffixes.iter().flat_map(draw));
         columns
     }
 
@@ -58,27 +69,34 @@ impl Model {
     /// The same without a copy.
     fn values<'a>(&'a self, row: &PredictedRow<'a>) -> impl Iterator<Item = ValueRef<'a>> {
         let class = |i: f64| ValueRef::Text(&self.schema().class_names()[i as usize]);
-        let (label, numbers, mcse) = match *row.prediction {
-            Prediction::Real(p) => {
-                let numbers = [p.mean, p.std, p.aleatoric_std, p.epistemic_std, p.lower, p.upper];
-                (None, (numbers, 6), p.mean_mcse)
-            }
-            Prediction::Class(p) => {
-                let [a, b, c] = [p.predictive_entropy, p.expected_entropy, p.mutual_information];
-                let label = Some(class(f64::from(p.label)));
-                (label, ([a, b, c, 0.0, 0.0, 0.0], 3), p.mutual_information_mcse)
-            }
+        let (reals, of_class) = match row.prediction {
+            Prediction::Real(p) => (std::slice::from_ref(p), None),
+            Prediction::Class(p) => (&[][..], Some(*p)),
+            Prediction::Several { .. } => (row.reals, None),
         };
-        let of_classes = label.is_some();
-        let draw = move |x: f64| if of_classes { class(x) } else { ValueRef::Number(x) };
-        let (numbers, n) = numbers;
-        label
+        let draw = move |x: f64| if of_class.is_some() { class(x) } else { ValueRef::Number(x) };
+        of_class
+            .map(|p| class(f64::from(p.label)))
             .into_iter()
             .chain(row.probs.iter().copied().map(ValueRef::Number))
-            .chain(numbers.into_iter().take(n).map(ValueRef::Number))
-            .chain(std::iter::once(mcse.map_or(ValueRef::Absent, ValueRef::Number)))
+            .chain(reals.iter().flat_map(real_values))
+            .chain(of_class.into_iter().flat_map(class_values))
             .chain(row.draws.iter().copied().map(draw))
     }
+}
+
+/// In the order of [`REAL`].
+fn real_values<'a>(p: &RealPrediction) -> [ValueRef<'a>; 7] {
+    let [mean, std, aleatoric, epistemic, lower, upper] =
+        [p.mean, p.std, p.aleatoric_std, p.epistemic_std, p.lower, p.upper].map(ValueRef::Number);
+    [mean, std, aleatoric, epistemic, lower, upper, ValueRef::of(p.mean_mcse)]
+}
+
+/// In the order of [`CLASS`].
+fn class_values<'a>(p: ClassPrediction) -> [ValueRef<'a>; 4] {
+    let [predictive, expected, mutual] =
+        [p.predictive_entropy, p.expected_entropy, p.mutual_information].map(ValueRef::Number);
+    [predictive, expected, mutual, ValueRef::of(p.mutual_information_mcse)]
 }
 
 /// An [`OutputValue`] whose text stands elsewhere.
@@ -86,6 +104,12 @@ enum ValueRef<'a> {
     Number(f64),
     Text(&'a str),
     Absent,
+}
+
+impl ValueRef<'_> {
+    fn of(x: Option<f64>) -> Self {
+        x.map_or(Self::Absent, Self::Number)
+    }
 }
 
 /// A value of a predicted row.

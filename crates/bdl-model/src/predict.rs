@@ -19,11 +19,12 @@ pub struct ModelPredictor<'a> {
     model: &'a Model,
     predictor: Predictor<'a>,
     passes: Passes,
-    units: Units,
+    /// Of each target.
+    units: Vec<Units>,
 }
 
 /// What is said of a row with a real target, in the target's units.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct RealPrediction {
     /// Mean of the predictive distribution.
     pub mean: f64,
@@ -64,6 +65,11 @@ pub enum Prediction {
     Real(RealPrediction),
     /// A class.
     Class(ClassPrediction),
+    /// Several real targets, which are told beside: [`Predictions::reals`], [`RowScratch::reals`].
+    Several {
+        /// The greatest Monte Carlo standard error of their means.
+        mcse: Option<f64>,
+    },
 }
 
 /// How predictions are told.
@@ -74,7 +80,7 @@ pub enum Prediction {
 /// | `tolerance` | none | finite, > 0 | a row's passes are doubled from 32 to 16384 until its Monte Carlo error is at most this |
 /// | `draws` | 0 | at most 16777216 | draws from the predictive distribution of each row |
 ///
-/// The Monte Carlo error is that of the mean, in the target's units, or of the mutual information, in nats. More
+/// The Monte Carlo error is that of the mean, in the target's units, of several targets the greatest, or of the mutual information, in nats. More
 /// passes do not lower that of an ensemble, which therefore takes no tolerance.
 ///
 /// Draw i of a row comes from pass i (modulo S). Under [`Scope::Pass`] the i-th draws of all rows so belong to
@@ -120,7 +126,9 @@ pub struct Predictions {
     pub rows: Vec<Prediction>,
     /// Class probabilities `[rows, classes]`; empty in regression.
     pub probs: Vec<f64>,
-    /// Draws `[rows, draws]`, class indices in classification.
+    /// Of several targets `[rows, targets]`; else empty.
+    pub reals: Vec<RealPrediction>,
+    /// Draws `[rows, targets, draws]`, class indices in classification.
     pub draws: Vec<f64>,
     /// Rows whose Monte Carlo error is still above the tolerance at the largest number of passes.
     pub beyond_tolerance: usize,
@@ -141,9 +149,16 @@ pub struct RowScratch {
     outputs: Vec<f32>,
     mixture: MixtureScratch,
     probs: Vec<f64>,
+    reals: Vec<RealPrediction>,
 }
 
 impl RowScratch {
+    /// What the last prediction says of each of several targets; empty of one.
+    #[must_use]
+    pub fn reals(&self) -> &[RealPrediction] {
+        &self.reals
+    }
+
     /// Class probabilities of the last prediction; empty in regression.
     #[must_use]
     pub fn probs(&self) -> &[f64] {
@@ -178,6 +193,7 @@ impl<'a> ModelPredictor<'a> {
             outputs: vec![0.0; self.samples() * self.model.bnn().plan().out_dim()],
             mixture: MixtureScratch::new(),
             probs: vec![0.0; self.model.schema().class_names().len()],
+            reals: self.model.no_reals(),
         }
     }
 
@@ -191,12 +207,13 @@ impl<'a> ModelPredictor<'a> {
     /// See `examples/service.rs`.
     pub fn predict_row(&self, scratch: &mut RowScratch, level: f64) -> Result<Prediction, Error> {
         Telling { level, ..Telling::default() }.check()?;
-        let RowScratch { row, encoded, outputs, mixture, probs } = scratch;
+        let RowScratch { row, encoded, outputs, mixture, probs, reals } = scratch;
         row.encode(encoded)?;
         let x = Mat::new(encoded, 1, encoded.len()).map_err(bdl_infer::Error::from)?;
         self.predictor.outputs_into(x, 0, &Serial, outputs)?;
-        let predictive = self.predictor.predictive(outputs, 1)?.in_units(self.units);
-        tell(self.model.task(), &predictive, 0, mixture, level, probs, None)
+        let predictive = self.predictor.predictive(outputs, 1)?;
+        let told = Beside { probs, reals, draws: &mut [] };
+        Teller { task: self.model.task(), predictive, units: &self.units, level }.tell(0, mixture, told, None)
     }
 
     /// Predicts encoded rows `[rows, width]`, the first of which is number `first_row` of the whole input.
@@ -236,7 +253,7 @@ impl Run<'_> {
     fn once(&self, predictor: &Predictor<'_>, x: &[f32], first_row: u64) -> Result<Predictions, Error> {
         let width = self.of.model.encoder().width();
         let outputs = predictor.samples().saturating_mul(self.of.model.bnn().plan().out_dim());
-        let floats = outputs.saturating_add(2 * self.telling.draws);
+        let floats = outputs.saturating_add(2 * self.telling.draws * self.of.units.len());
         let mut all = Predictions::default();
         for block in blocks(x.len() / width, floats) {
             let x = &x[block.start * width..block.end * width];
@@ -254,11 +271,12 @@ impl Run<'_> {
         all: &mut Predictions,
     ) -> Result<(), Error> {
         let outputs = predictor.outputs(x, first_row, self.pool)?;
-        let predictive = predictor.predictive(&outputs, x.rows())?.in_units(self.of.units);
-        let tell = |range| self.tell_rows(&predictive, x, range, first_row);
+        let predictive = predictor.predictive(&outputs, x.rows())?;
+        let tell = |range| self.tell_rows(predictive, x, range, first_row);
         for part in in_shards(x.rows(), self.pool, &tell)? {
             all.rows.extend(part.rows);
             all.probs.extend(part.probs);
+            all.reals.extend(part.reals);
             all.draws.extend(part.draws);
         }
         Ok(())
@@ -266,26 +284,30 @@ impl Run<'_> {
 
     fn tell_rows(
         &self,
-        predictive: &Predictive<'_>,
+        predictive: Predictive<'_>,
         x: Mat<'_>,
         range: Range<usize>,
         first_row: u64,
     ) -> Result<Predictions, Error> {
         let (model, passes) = (self.of.model, self.of.passes);
+        let (units, level) = (&self.of.units[..], self.telling.level);
+        let teller = Teller { task: model.task(), predictive, units, level };
         let mut out = Predictions::default();
         let mut mixture = MixtureScratch::new();
         let mut probs = vec![0.0; model.schema().class_names().len()];
-        let mut draws = vec![0.0; self.telling.draws];
+        let mut reals = model.no_reals();
+        let mut draws = vec![0.0; self.telling.draws * units.len()];
         let noise = Noise::new(passes.seed, Purpose::Draw);
         for row in range {
             let stream = match passes.scope {
                 Scope::Row => first_row + row as u64,
                 Scope::Pass => fingerprint(x.row(row)),
             };
-            let draw = (!draws.is_empty()).then(|| (noise.rng(stream), &mut draws[..]));
-            let level = self.telling.level;
-            out.rows.push(tell(model.task(), predictive, row, &mut mixture, level, &mut probs, draw)?);
+            let mut rng = (!draws.is_empty()).then(|| noise.rng(stream));
+            let told = Beside { probs: &mut probs, reals: &mut reals, draws: &mut draws };
+            out.rows.push(teller.tell(row, &mut mixture, told, rng.as_mut())?);
             out.probs.extend_from_slice(&probs);
+            out.reals.extend_from_slice(&reals);
             out.draws.extend_from_slice(&draws);
         }
         Ok(out)
@@ -345,6 +367,7 @@ impl Prediction {
         match self {
             Self::Real(p) => p.mean_mcse,
             Self::Class(p) => p.mutual_information_mcse,
+            Self::Several { mcse } => *mcse,
         }
     }
 }
@@ -355,38 +378,89 @@ impl Predictions {
         for (from, &to) in at.iter().enumerate() {
             self.rows[to] = new.rows[from];
             copy_row(&mut self.probs, to, &new.probs, from, new.rows.len());
+            copy_row(&mut self.reals, to, &new.reals, from, new.rows.len());
             copy_row(&mut self.draws, to, &new.draws, from, new.rows.len());
         }
     }
 }
 
 /// Copies row `from` of `rows` rows over row `to`.
-fn copy_row(all: &mut [f64], to: usize, new: &[f64], from: usize, rows: usize) {
+fn copy_row<T: Copy>(all: &mut [T], to: usize, new: &[T], from: usize, rows: usize) {
     let width = new.len() / rows;
     all[to * width..][..width].copy_from_slice(&new[from * width..][..width]);
 }
 
-type Draws<'a> = Option<(NoiseRng, &'a mut [f64])>;
-
-fn tell(
-    task: Task,
-    predictive: &Predictive<'_>,
-    row: usize,
-    scratch: &mut MixtureScratch,
-    level: f64,
-    probs: &mut [f64],
-    draws: Draws<'_>,
-) -> Result<Prediction, Error> {
-    Ok(match task {
-        Task::Regression => Prediction::Real(tell_real(&predictive.real(row, scratch)?, level, draws)?),
-        Task::Classification => Prediction::Class(tell_class(&predictive.class(row, scratch)?, probs, draws)),
-    })
+/// Where that is told which is not the same for all kinds of target.
+struct Beside<'a> {
+    probs: &'a mut [f64],
+    reals: &'a mut [RealPrediction],
+    /// `[targets, draws]`.
+    draws: &'a mut [f64],
 }
 
-fn tell_real(y: &RealMixture<'_>, level: f64, draws: Draws<'_>) -> Result<RealPrediction, Error> {
+/// Tells rows that were predicted together.
+struct Teller<'a> {
+    task: Task,
+    predictive: Predictive<'a>,
+    /// Of each target.
+    units: &'a [Units],
+    level: f64,
+}
+
+impl Teller<'_> {
+    /// One row; with draws if there is noise for them.
+    fn tell(
+        &self,
+        row: usize,
+        scratch: &mut MixtureScratch,
+        told: Beside<'_>,
+        rng: Option<&mut NoiseRng>,
+    ) -> Result<Prediction, Error> {
+        let Self { predictive, units, level, .. } = self;
+        match (self.task, *units) {
+            (Task::Classification, _) => {
+                let y = predictive.class(row, scratch)?;
+                Ok(Prediction::Class(tell_class(&y, told.probs, told.draws, rng)))
+            }
+            (Task::Regression, [units]) => {
+                let own = predictive.in_units(*units);
+                Ok(Prediction::Real(tell_real(&own.real(row, scratch)?, *level, told.draws, rng)?))
+            }
+            (Task::Regression, _) => self.tell_each(row, scratch, told, rng),
+        }
+    }
+
+    /// Each of several targets.
+    fn tell_each(
+        &self,
+        row: usize,
+        scratch: &mut MixtureScratch,
+        told: Beside<'_>,
+        mut rng: Option<&mut NoiseRng>,
+    ) -> Result<Prediction, Error> {
+        let (n, mut mcse) = (told.draws.len() / self.units.len(), None);
+        for (k, (units, real)) in self.units.iter().zip(&mut *told.reals).enumerate() {
+            let own = self.predictive.target(k)?.in_units(*units);
+            let draws = &mut told.draws[k * n..][..n];
+            *real = tell_real(&own.real(row, scratch)?, self.level, draws, rng.as_deref_mut())?;
+            mcse = match (mcse, real.mean_mcse) {
+                (Some(most), Some(own)) => Some(f64::max(most, own)),
+                (most, own) => most.or(own),
+            };
+        }
+        Ok(Prediction::Several { mcse })
+    }
+}
+
+fn tell_real(
+    y: &RealMixture<'_>,
+    level: f64,
+    draws: &mut [f64],
+    rng: Option<&mut NoiseRng>,
+) -> Result<RealPrediction, Error> {
     let [lower, upper] = y.interval(level)?;
-    if let Some((mut rng, draws)) = draws {
-        y.draws(&mut rng, draws);
+    if let Some(rng) = rng {
+        y.draws(rng, draws);
     }
     Ok(RealPrediction {
         mean: y.mean(),
@@ -399,11 +473,16 @@ fn tell_real(y: &RealMixture<'_>, level: f64, draws: Draws<'_>) -> Result<RealPr
     })
 }
 
-fn tell_class(y: &ClassMixture<'_>, probs: &mut [f64], draws: Draws<'_>) -> ClassPrediction {
+fn tell_class(
+    y: &ClassMixture<'_>,
+    probs: &mut [f64],
+    draws: &mut [f64],
+    rng: Option<&mut NoiseRng>,
+) -> ClassPrediction {
     probs.copy_from_slice(y.probs());
-    if let Some((mut rng, draws)) = draws {
+    if let Some(rng) = rng {
         let mut classes = vec![0; draws.len()];
-        y.draws(&mut rng, &mut classes);
+        y.draws(rng, &mut classes);
         draws.iter_mut().zip(classes).for_each(|(draw, class)| *draw = f64::from(class));
     }
     ClassPrediction {

@@ -8,7 +8,7 @@ use crate::architecture::{Architecture, Outputs};
 use crate::encode::Encoder;
 use crate::evaluate::Truth;
 use crate::idx::{Images, Labels};
-use crate::schema::{ColumnMap, Schema, TargetKind};
+use crate::schema::{ColumnMap, Schema, Target, TargetKind};
 use crate::select::Selection;
 use crate::split::{Split, SplitKey, split_by_fraction, split_by_group, split_by_order, split_key};
 use crate::table::Table;
@@ -25,8 +25,8 @@ pub(crate) struct Side {
 impl Side {
     fn new(table: &Table, rows: &[usize], encoder: &Encoder, map: &ColumnMap) -> Result<Self, Error> {
         let x = encoder.encode_table(table, rows, map)?;
-        let target = encoder.target_column(map, &table.shared_file())?;
-        let truth = encoder.truth(rows.iter().map(|&row| table.row(row)), target)?;
+        let targets = encoder.target_columns(map, &table.shared_file())?;
+        let truth = encoder.truth(rows.iter().map(|&row| table.row(row)), &targets)?;
         Ok(Self { x, y: encoder.encode_targets(table, rows, map)?, truth })
     }
 
@@ -85,19 +85,30 @@ impl Rows {
     }
 
     pub(crate) fn network(&self, architecture: &Architecture) -> Result<Bnn, Error> {
-        let outputs = match &self.encoder.schema().target.kind {
-            TargetKind::Real { .. } => Outputs::Real,
-            &TargetKind::Count { mean } => Outputs::Counts { mean },
-            TargetKind::Class { names } => Outputs::Classes(names.len()),
-        };
-        let std = self.encoder.schema().target.kind.moments().map_or(1.0, |(_, std)| std);
-        architecture.build(self.encoder.schema().shape(), outputs, std)
+        let schema = self.encoder.schema();
+        architecture.build(schema.shape(), outputs(&schema.target.kind), std(&schema.target))
     }
 
-    /// `ln std` of a real target, 0 for counts and classes.
+    /// `ln std` of a real target, 0 for counts and classes; the sum over several.
     pub(crate) fn units(&self) -> f64 {
-        self.encoder.schema().target.kind.moments().map_or(0.0, |(_, std)| std.ln())
+        self.encoder.schema().targets().iter().map(|target| std(target).ln()).sum()
     }
+}
+
+fn outputs(kind: &TargetKind) -> Outputs {
+    match kind {
+        TargetKind::Real { .. } => Outputs::Real,
+        &TargetKind::Count { mean } => Outputs::Counts { mean },
+        TargetKind::Class { names } => Outputs::Classes(names.len()),
+        TargetKind::Several { targets } => {
+            Outputs::Several(targets.iter().map(|target| (outputs(&target.kind), std(target))).collect())
+        }
+    }
+}
+
+/// What a target's deviations are divided by.
+fn std(target: &Target) -> f64 {
+    target.kind.moments().map_or(1.0, |(_, std)| std)
 }
 
 /// Refuses training rows that all are of one class.

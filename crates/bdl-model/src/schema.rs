@@ -75,10 +75,10 @@ pub enum FeatureKind {
     },
 }
 
-/// The column to predict.
+/// The column to predict, or several.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Target {
-    /// The column's name.
+    /// The column's name; of several their names, separated by commas.
     pub name: String,
     /// What it holds.
     pub kind: TargetKind,
@@ -104,6 +104,11 @@ pub enum TargetKind {
         /// Sorted: as numbers if all are numbers, else as text.
         names: Vec<String>,
     },
+    /// Several columns, each of real numbers or of counts.
+    Several {
+        /// At least two.
+        targets: Vec<Target>,
+    },
 }
 
 impl Schema {
@@ -121,8 +126,17 @@ impl Schema {
     #[must_use]
     pub fn task(&self) -> Task {
         match self.target.kind {
-            TargetKind::Real { .. } | TargetKind::Count { .. } => Task::Regression,
             TargetKind::Class { .. } => Task::Classification,
+            _ => Task::Regression,
+        }
+    }
+
+    /// The columns to predict, one by one.
+    #[must_use]
+    pub fn targets(&self) -> &[Target] {
+        match &self.target.kind {
+            TargetKind::Several { targets } => targets,
+            _ => std::slice::from_ref(&self.target),
         }
     }
 
@@ -162,8 +176,8 @@ impl Schema {
     #[must_use]
     pub fn class_names(&self) -> &[String] {
         match &self.target.kind {
-            TargetKind::Real { .. } | TargetKind::Count { .. } => &[],
             TargetKind::Class { names } => names,
+            _ => &[],
         }
     }
 
@@ -185,10 +199,10 @@ impl Schema {
             let columns = lacking.map(|(feature, _)| feature.name.clone()).collect();
             return Err(Error::MissingColumns { file: file.into(), columns });
         }
-        let target = find(&self.target.name);
-        let known: HashSet<usize> = features.iter().copied().chain(target).collect();
+        let targets: Vec<Option<usize>> = self.targets().iter().map(|target| find(&target.name)).collect();
+        let known: HashSet<usize> = features.iter().chain(targets.iter().flatten()).copied().collect();
         let ignored = (0..header.len()).filter(|c| !known.contains(c)).collect();
-        Ok(ColumnMap { features, target, ignored })
+        Ok(ColumnMap { features, targets, ignored })
     }
 
     /// Checks what a schema from elsewhere must hold.
@@ -198,7 +212,7 @@ impl Schema {
     /// If a number is not finite, a standard deviation not positive, or levels empty or out of order.
     pub fn validate(&self) -> Result<(), Error> {
         let mut names: Vec<&String> = self.features.iter().map(|feature| &feature.name).collect();
-        names.push(&self.target.name);
+        names.extend(self.targets().iter().map(|target| &target.name));
         names.sort();
         if let Some(pair) = names.windows(2).find(|pair| pair[0] == pair[1]) {
             return Err(Error::column(pair[0], "must occur once, got it twice"));
@@ -219,10 +233,24 @@ impl Schema {
                 }
             }
         }
-        match &self.target.kind {
-            TargetKind::Real { mean, std } => check_moments(&self.target.name, *mean, *std),
-            TargetKind::Count { mean } => check_count(&self.target.name, *mean),
-            TargetKind::Class { names } => check_levels(&self.target.name, names, 2),
+        self.target.validate()
+    }
+}
+
+impl Target {
+    /// As [`Schema::validate`].
+    fn validate(&self) -> Result<(), Error> {
+        match &self.kind {
+            TargetKind::Real { mean, std } => check_moments(&self.name, *mean, *std),
+            TargetKind::Count { mean } => check_count(&self.name, *mean),
+            TargetKind::Class { names } => check_levels(&self.name, names, 2),
+            TargetKind::Several { targets } => {
+                let numbers = targets.iter().all(|target| target.kind.moments().is_some());
+                if targets.len() < 2 || !numbers {
+                    return Err(Error::column(&self.name, "must be two targets or more, each of numbers"));
+                }
+                targets.iter().try_for_each(Target::validate)
+            }
         }
     }
 }
@@ -254,14 +282,14 @@ pub(crate) fn product(sides: &[usize; 3]) -> usize {
 }
 
 impl TargetKind {
-    /// Mean and standard deviation by which a target that is a number is encoded, as `(y − mean) / std`: 0 and 1 for a
+    /// Mean and standard deviation by which a target that is one number is encoded, as `(y − mean) / std`: 0 and 1 for a
     /// count.
     #[must_use]
     pub fn moments(&self) -> Option<(f64, f64)> {
         match *self {
             TargetKind::Real { mean, std } => Some((mean, std)),
             TargetKind::Count { .. } => Some((0.0, 1.0)),
-            TargetKind::Class { .. } => None,
+            TargetKind::Class { .. } | TargetKind::Several { .. } => None,
         }
     }
 
@@ -275,8 +303,8 @@ impl TargetKind {
     #[must_use]
     pub fn decode_class(&self, class: usize) -> Option<&str> {
         match self {
-            TargetKind::Real { .. } | TargetKind::Count { .. } => None,
             TargetKind::Class { names } => names.get(class).map(String::as_str),
+            _ => None,
         }
     }
 }
@@ -286,8 +314,8 @@ impl TargetKind {
 pub struct ColumnMap {
     /// Position of each feature, in the schema's order.
     pub features: Vec<usize>,
-    /// Position of the target, if it is there.
-    pub target: Option<usize>,
+    /// Position of each target that is there, in the schema's order.
+    pub targets: Vec<Option<usize>>,
     /// Positions of the columns that the schema does not know.
     pub ignored: Vec<usize>,
 }

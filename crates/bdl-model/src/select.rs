@@ -67,14 +67,14 @@ pub enum MissingPolicy {
 ///
 /// | name | default | meaning |
 /// |---|---|---|
-/// | `target` | – | the column to predict |
+/// | `target` | – | the column to predict, or several of numbers, separated by commas |
 /// | `task` | `Auto` | regression or classification |
 /// | `ignore` | none | columns that are no features |
 /// | `categorical` | none | columns of numbers that are categories |
 /// | `missing` | `Error` | what is done about missing cells |
 #[derive(Debug, Clone, Default)]
 pub struct SelectOptions {
-    /// The column to predict.
+    /// The column to predict. If there is none of this name, several of numbers, separated by commas.
     pub target: String,
     /// Regression or classification.
     pub task: TaskChoice,
@@ -104,8 +104,10 @@ pub struct SelectedColumn {
 pub struct Selection {
     /// Features in the table's order.
     pub features: Vec<SelectedColumn>,
-    /// The target.
+    /// The target, or the first of several.
     pub target: SelectedColumn,
+    /// Positions of further targets, all of numbers.
+    pub further_targets: Vec<usize>,
     /// Whether the target is a count.
     pub counts: bool,
     /// What to do about missing cells.
@@ -122,24 +124,28 @@ impl Selection {
     /// If an option names no column, if nothing is left to predict from, if a column is neither numbers nor
     /// categories, if it has too many categories, or if missing cells are not allowed.
     pub fn new(table: &Table, options: &SelectOptions) -> Result<Selection, Error> {
-        let target = table.column("--target", &options.target)?;
+        let targets = targets(table, &options.target)?;
+        let target = targets[0];
         let ignore = columns(table, "--ignore", &options.ignore)?;
         let categorical = columns(table, "--categorical", &options.categorical)?;
-        if ignore.contains(&target) {
-            return Err(Error::TargetIgnored { name: table.columns()[target].clone() });
+        if let Some(target) = targets.iter().find(|target| ignore.contains(target)) {
+            return Err(Error::TargetIgnored { name: table.columns()[*target].clone() });
         }
         let features: Vec<usize> =
-            (0..table.columns().len()).filter(|c| *c != target && !ignore.contains(c)).collect();
+            (0..table.columns().len()).filter(|c| !targets.contains(c) && !ignore.contains(c)).collect();
         if features.is_empty() {
             return Err(Error::NoFeatures { file: table.shared_file(), target: options.target.clone() });
         }
         let kinds = kinds(table, &features, &categorical)?;
-        let task = task(table, target, options.task, categorical.contains(&target)).map_err(|e| match e {
-            // Its advice to ignore the column would not do.
-            Error::EmptyColumn { .. } => missing_target(table, 0, target),
-            other => other,
-        })?;
-        let rows = rows(table, &features, target, options.missing)?;
+        let task = match targets.len() {
+            1 => task(table, target, options.task, categorical.contains(&target)).map_err(|e| match e {
+                // Its advice to ignore the column would not do.
+                Error::EmptyColumn { .. } => missing_target(table, 0, target),
+                other => other,
+            })?,
+            _ => task_of_several(table, &targets, options.task, &categorical)?,
+        };
+        let rows = rows(table, &features, &targets, options.missing)?;
 
         let with_levels = |(&index, &kind): (&usize, &ColumnKind)| match kind {
             ColumnKind::Numeric => Ok(SelectedColumn { index, levels: None }),
@@ -152,9 +158,10 @@ impl Selection {
         };
         let counts = options.task == TaskChoice::Counts;
         if counts {
-            check_counts(table, target.index, &rows)?;
+            targets.iter().try_for_each(|&target| check_counts(table, target, &rows))?;
         }
-        Ok(Selection { features, target, counts, missing: options.missing, rows })
+        let further_targets = targets[1..].to_vec();
+        Ok(Selection { features, target, further_targets, counts, missing: options.missing, rows })
     }
 
     /// The task.
@@ -163,11 +170,56 @@ impl Selection {
         if self.target.levels.is_some() { Task::Classification } else { Task::Regression }
     }
 
+    /// Positions of all targets.
+    #[must_use]
+    pub fn targets(&self) -> Vec<usize> {
+        [&[self.target.index], &self.further_targets[..]].concat()
+    }
+
     /// How many rows of `table` were left out for their missing cells.
     #[must_use]
     pub fn dropped(&self, table: &Table) -> usize {
         table.rows() - self.rows.len()
     }
+}
+
+/// The column of this name, or those of the names in it.
+fn targets(table: &Table, spec: &str) -> Result<Vec<usize>, Error> {
+    if !spec.contains(',') || table.columns().iter().any(|name| name == spec) {
+        return Ok(vec![table.column("--target", spec)?]);
+    }
+    let names: Vec<String> = spec.split(',').map(|name| name.trim().to_owned()).collect();
+    let targets = columns(table, "--target", &names)?;
+    match (1..targets.len()).find(|&at| targets[..at].contains(&targets[at])) {
+        Some(at) => {
+            let got = format!("{:?} twice", names[at]);
+            Err(Error::Argument { what: "--target", expected: "different columns", got })
+        }
+        None => Ok(targets),
+    }
+}
+
+/// Several targets are numbers, whatever they look like.
+fn task_of_several(
+    table: &Table,
+    targets: &[usize],
+    choice: TaskChoice,
+    categorical: &[usize],
+) -> Result<Task, Error> {
+    let names =
+        || targets.iter().map(|&target| table.columns()[target].clone()).collect::<Vec<_>>().join(",");
+    let classes = matches!(choice, TaskChoice::Is(Task::Classification) | TaskChoice::TwoClasses);
+    if classes || targets.iter().any(|target| categorical.contains(target)) {
+        let expected = "one column of classes, or several of numbers";
+        return Err(Error::Argument {
+            what: "--target",
+            expected,
+            got: format!("{:?} for classes", names()),
+        });
+    }
+    let all: Vec<usize> = (0..table.rows()).collect();
+    targets.iter().try_for_each(|&target| table.numbers(target, &all).map(|_| ()))?;
+    Ok(Task::Regression)
 }
 
 fn columns(table: &Table, flag: &'static str, names: &[String]) -> Result<Vec<usize>, Error> {
@@ -227,12 +279,12 @@ fn has_few_integers(table: &Table, column: usize) -> bool {
 fn rows(
     table: &Table,
     features: &[usize],
-    target: usize,
+    targets: &[usize],
     policy: MissingPolicy,
 ) -> Result<Vec<usize>, Error> {
     let mut used = features.to_vec();
     if policy != MissingPolicy::Impute {
-        used.push(target);
+        used.extend_from_slice(targets);
         used.sort_unstable();
     }
     let gaps = |row: usize, columns: &[usize]| {
@@ -250,8 +302,9 @@ fn rows(
                 false => Ok(kept),
             }
         }
-        MissingPolicy::Impute => match (0..table.rows()).find(|&row| gaps(row, &[target]).is_some()) {
-            Some(row) => Err(missing_target(table, row, target)),
+        MissingPolicy::Impute => match (0..table.rows()).find_map(|row| gaps(row, targets).map(|c| (row, c)))
+        {
+            Some((row, target)) => Err(missing_target(table, row, target)),
             None => Ok((0..table.rows()).collect()),
         },
     }
@@ -315,7 +368,7 @@ fn check_two_classes(table: &Table, target: &SelectedColumn, rows: &[usize]) -> 
                 return Err(Error::ThirdClass {
                     place: table.place(row),
                     column: table.columns()[target.index].clone(),
-                    classes: [first, second].map(|&class| excerpt(&names[class])),
+                    classes: Box::new([first, second].map(|&class| excerpt(&names[class]))),
                     value: excerpt(cell),
                 });
             }

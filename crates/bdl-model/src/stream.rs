@@ -371,12 +371,13 @@ pub(crate) fn emit_row(
     sink: &mut Sink<'_>,
 ) -> Result<(), Error> {
     let n = told.rows.len();
-    let part = |all: &[f64]| i * (all.len() / n)..(i + 1) * (all.len() / n);
+    let part = |len: usize| i * (len / n)..(i + 1) * (len / n);
     sink(FileEvent::Row(PredictedRow {
         number,
         kept,
         prediction: &told.rows[i],
-        probs: &told.probs[part(&told.probs)],
-        draws: &told.draws[part(&told.draws)],
+        probs: &told.probs[part(told.probs.len())],
+        reals: &told.reals[part(told.reals.len())],
+        draws: &told.draws[part(told.draws.len())],
     }))
 }

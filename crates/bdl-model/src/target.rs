@@ -19,6 +19,13 @@ pub enum Targets {
     Real(Vec<f32>),
     /// Positions among the class names.
     Class(Vec<u32>),
+    /// Those of several targets, each as above.
+    Several {
+        /// `[rows, targets]`.
+        z: Vec<f32>,
+        /// Numbers of a row.
+        targets: usize,
+    },
 }
 
 impl Targets {
@@ -40,6 +47,7 @@ impl Targets {
         match self {
             Targets::Real(y) => bdl_infer::Targets::Real(y),
             Targets::Class(y) => bdl_infer::Targets::Class(y),
+            &Targets::Several { ref z, targets } => bdl_infer::Targets::Several { y: z, targets },
         }
     }
 }
@@ -51,8 +59,8 @@ impl Encoder {
     ///
     /// If the table has no target, or as [`Encoder::real_target`] and [`Encoder::class_target`].
     pub fn encode_targets(&self, table: &Table, rows: &[usize], map: &ColumnMap) -> Result<Targets, Error> {
-        let column = self.target_column(map, &table.shared_file())?;
-        self.targets(rows.iter().map(|&row| table.row(row)), column)
+        let columns = self.target_columns(map, &table.shared_file())?;
+        self.targets(rows.iter().map(|&row| table.row(row)), &columns)
     }
 
     /// The encoded targets of all rows of `chunk`, which was read from `file`.
@@ -61,74 +69,66 @@ impl Encoder {
     ///
     /// As [`Encoder::encode_targets`].
     pub fn chunk_targets(&self, file: &str, chunk: &Chunk, map: &ColumnMap) -> Result<Targets, Error> {
-        let column = self.target_column(map, &file.into())?;
-        self.targets(chunk.rows(), column)
+        let columns = self.target_columns(map, &file.into())?;
+        self.targets(chunk.rows(), &columns)
     }
 
-    pub(crate) fn target_column(&self, map: &ColumnMap, file: &Arc<str>) -> Result<usize, Error> {
-        let lacking = || Error::NoTarget { file: file.clone(), column: self.schema().target.name.clone() };
-        map.target.ok_or_else(lacking)
+    /// Where all targets are.
+    pub(crate) fn target_columns(&self, map: &ColumnMap, file: &Arc<str>) -> Result<Vec<usize>, Error> {
+        let found = |(at, target): (&Option<usize>, &Target)| {
+            at.ok_or_else(|| Error::NoTarget { file: file.clone(), column: target.name.clone() })
+        };
+        map.targets.iter().zip(self.schema().targets()).map(found).collect()
     }
 
-    fn targets<'a>(&self, rows: impl Iterator<Item = Row<'a>>, column: usize) -> Result<Targets, Error> {
-        match self.classes() {
-            None => {
-                rows.map(|row| self.real_target(&row, column)).collect::<Result<_, _>>().map(Targets::Real)
-            }
-            Some(_) => {
-                rows.map(|row| self.class_target(&row, column)).collect::<Result<_, _>>().map(Targets::Class)
-            }
+    fn targets<'a>(&self, rows: impl Iterator<Item = Row<'a>>, columns: &[usize]) -> Result<Targets, Error> {
+        if self.classes().is_some() {
+            let classes = rows.map(|row| self.class_target(&row, columns[0]));
+            return classes.collect::<Result<_, _>>().map(Targets::Class);
         }
+        let numbers = self.numbers(rows, columns, |(_, z)| z)?;
+        Ok(match columns.len() {
+            1 => Targets::Real(numbers),
+            targets => Targets::Several { z: numbers, targets },
+        })
     }
 
-    /// The standardized target in `column` of a row.
+    /// The standardized target in `column` of a row with one.
     ///
     /// # Errors
     ///
-    /// If the cell is missing, is no number that fits or no count where one belongs, or if the target is a class.
+    /// If the cell is missing, is no number that fits or no count where one belongs, or if the target is a class or several.
     pub fn real_target(&self, row: &Row<'_>, column: usize) -> Result<f32, Error> {
-        self.both_targets(row, column).map(|(_, z)| z)
+        both_targets(&self.schema().target, row, column).map(|(_, z)| z)
     }
 
     /// The targets of `rows` in their own units.
     pub(crate) fn truth<'a>(
         &self,
         rows: impl Iterator<Item = Row<'a>>,
-        column: usize,
+        columns: &[usize],
     ) -> Result<Truth, Error> {
-        match self.classes() {
-            None => {
-                let own = |row| self.both_targets(&row, column).map(|(y, _)| y);
-                rows.map(own).collect::<Result<_, _>>().map(Truth::Real)
-            }
-            Some(_) => {
-                rows.map(|row| self.class_target(&row, column)).collect::<Result<_, _>>().map(Truth::Class)
-            }
+        if self.classes().is_some() {
+            let classes = rows.map(|row| self.class_target(&row, columns[0]));
+            return classes.collect::<Result<_, _>>().map(Truth::Class);
         }
+        Ok(Truth::Real { y: self.numbers(rows, columns, |(y, _)| y)?, targets: columns.len() })
     }
 
-    /// The target of a row in its own units and standardized.
-    fn both_targets(&self, row: &Row<'_>, column: usize) -> Result<(f64, f32), Error> {
-        let Target { name, kind } = &self.schema().target;
-        let Some((mean, std)) = kind.moments() else { return Err(self.not("a real number")) };
-        let text = row.cell(column);
-        let place = || row.place();
-        match Cell::parse(text) {
-            Cell::Number(y) if matches!(kind, TargetKind::Count { .. }) && !Poisson::is_count(y) => {
-                Err(Error::NotACount { place: place(), column: name.clone(), value: excerpt(text.trim()) })
+    /// A number of each target of each row, `[rows, targets]`.
+    fn numbers<'a, T>(
+        &self,
+        rows: impl Iterator<Item = Row<'a>>,
+        columns: &[usize],
+        choose: impl Fn((f64, f32)) -> T,
+    ) -> Result<Vec<T>, Error> {
+        let mut numbers = Vec::with_capacity(columns.len() * rows.size_hint().0);
+        for row in rows {
+            for (target, &column) in self.schema().targets().iter().zip(columns) {
+                numbers.push(choose(both_targets(target, &row, column)?));
             }
-            Cell::Number(y) => match ((y - mean) / std) as f32 {
-                z if z.is_finite() => Ok((y, z)),
-                _ => Err(Error::OutOfRange {
-                    place: place(),
-                    column: name.clone(),
-                    value: excerpt(text.trim()),
-                    mean,
-                }),
-            },
-            Cell::Missing => Err(missing_target(place(), name, text)),
-            _ => Err(Error::NotANumber { place: place(), column: name.clone(), value: excerpt(text.trim()) }),
         }
+        Ok(numbers)
     }
 
     /// The position of the class in `column` of a row.
@@ -137,7 +137,7 @@ impl Encoder {
     ///
     /// If the cell is missing or is no known class, or if the target is real.
     pub fn class_target(&self, row: &Row<'_>, column: usize) -> Result<u32, Error> {
-        let Some(classes) = self.classes() else { return Err(self.not("a class")) };
+        let Some(classes) = self.classes() else { return Err(not(&self.schema().target, "a class")) };
         let text = row.cell(column).trim();
         let name = &self.schema().target.name;
         match classes.find(text) {
@@ -146,10 +146,36 @@ impl Encoder {
             None => Err(Error::unknown_level(row.place(), name, text, self.schema().class_names())),
         }
     }
+}
 
-    fn not(&self, what: &str) -> Error {
-        Error::column(&self.schema().target.name, &format!("must be {what}"))
+/// The number of a target in `column` of a row, in its own units and standardized.
+fn both_targets(target: &Target, row: &Row<'_>, column: usize) -> Result<(f64, f32), Error> {
+    let Target { name, kind } = target;
+    let Some((mean, std)) = kind.moments() else { return Err(not(target, "a real number")) };
+    let text = row.cell(column);
+    let value = || (name.clone(), excerpt(text.trim()));
+    match Cell::parse(text) {
+        Cell::Number(y) if matches!(kind, TargetKind::Count { .. }) && !Poisson::is_count(y) => {
+            let (column, value) = value();
+            Err(Error::NotACount { place: row.place(), column, value })
+        }
+        Cell::Number(y) => match ((y - mean) / std) as f32 {
+            z if z.is_finite() => Ok((y, z)),
+            _ => {
+                let (column, value) = value();
+                Err(Error::OutOfRange { place: row.place(), column, value, mean })
+            }
+        },
+        Cell::Missing => Err(missing_target(row.place(), name, text)),
+        _ => {
+            let (column, value) = value();
+            Err(Error::NotANumber { place: row.place(), column, value })
+        }
     }
+}
+
+fn not(target: &Target, what: &str) -> Error {
+    Error::column(&target.name, &format!("must be {what}"))
 }
 
 fn missing_target(place: Place, column: &str, text: &str) -> Error {

@@ -47,8 +47,8 @@ fn the_order_of_columns_does_not_matter_and_further_ones_are_ignored() {
     let header = ["id", "colour", "y", "x"].map(str::to_owned);
     let map = e.schema().match_header("new.csv", &header).unwrap();
     assert_eq!(
-        (map.features.as_slice(), map.target, map.ignored.as_slice()),
-        (&[3, 1][..], Some(2), &[0][..])
+        (map.features.as_slice(), map.targets.as_slice(), map.ignored.as_slice()),
+        (&[3, 1][..], &[Some(2)][..], &[0][..])
     );
 }
 

@@ -185,6 +185,46 @@ fn count_text(rows: usize) -> String {
     (0..rows).map(row).fold("x,y\n".to_owned(), |text, row| text + &row)
 }
 
+/// As [`real_text`], with a second number behind the first.
+fn two_text() -> String {
+    let with_z = |(i, line): (usize, &str)| match i {
+        0 => format!("{line},z\n"),
+        i => format!("{line},{}\n", i * i % 17),
+    };
+    real_text(40, 12).lines().enumerate().map(with_z).collect()
+}
+
+#[test]
+fn several_targets_have_a_section_and_a_likelihood_that_read_by_hand() {
+    let model = train(&two_text(), &likelihood_config("y,z", Likelihood::Auto));
+    let frames = frames(&model.to_bytes().unwrap());
+    assert_eq!((frames[5].tag.as_str(), frames[5].version, frames[5].required), ("TARG", 1, true));
+    let mut targets = Bytes(&frames[5].content);
+    assert_eq!(targets.u64(), 2);
+    for target in model.schema().targets() {
+        let TargetKind::Real { mean, std } = target.kind else { panic!() };
+        assert_eq!(
+            (targets.text(), targets.u32(), targets.f64(), targets.f64()),
+            (&*target.name, 0, mean, std)
+        );
+    }
+    assert!(targets.0.is_empty());
+    let mut schema = Bytes(&frames[4].content);
+    let name = schema.0.windows(3).position(|bytes| bytes == b"y,z").unwrap() - 8;
+    schema.take(name);
+    assert_eq!((schema.text(), schema.u32(), schema.f64(), schema.f64()), ("y,z", 0, 0.0, 1.0));
+    let mut likelihood = Bytes(&frames[2].content);
+    assert_eq!(likelihood.text(), "independent");
+    let mut parts = Bytes(likelihood.bytes());
+    assert_eq!(parts.u64(), 2);
+    for _ in 0..2 {
+        assert_eq!(parts.text(), "gaussian");
+        let mut gaussian = Bytes(parts.bytes());
+        assert_eq!((gaussian.u8(), gaussian.f64(), gaussian.0.len()), (1, 0.5, 0));
+    }
+    assert!(parts.0.is_empty() && likelihood.0.is_empty());
+}
+
 fn likelihood_config(target: &str, likelihood: Likelihood) -> TrainConfig {
     let mut config = config(target, Method::MeanField);
     config.architecture.likelihood = likelihood;
@@ -253,6 +293,7 @@ fn value_stability_of_files_of_other_likelihoods() {
     let student_t = Likelihood::StudentT { dof: None };
     stays("student-t", &numbers, likelihood_config("y", student_t), ROWS);
     stays("poisson", &counts, likelihood_config("y", Likelihood::Poisson), "x\n-1\n0.5\n30\n");
+    stays("several-targets", &two_text(), likelihood_config("y,z", Likelihood::Heteroscedastic), ROWS);
     let bernoulli = likelihood_config("label", Likelihood::Bernoulli);
     stays("bernoulli", &classes, bernoulli, "a,b\n0.5,-3\n-1,12\n40,0\n");
 }

@@ -444,7 +444,9 @@ fn the_documented_networks_are_built() {
     let strided = "32x32x3-conv32:3:p1-conv32:3:p1:s2-conv64:3:p1:g4-avgpool16-10";
     let residual = "28x28x1-conv16:3:p1-bn-pool2-res+conv16:3:p1+bn+conv16:3:p1-bn-avgpool14-10";
     let ten = Outputs::Classes(10);
-    for (net, outputs) in [(strided, ten), (residual, ten), ("1x100x3-conv8:1x5-pool1x2-1", Outputs::Real)] {
+    for (net, outputs) in
+        [(strided, ten.clone()), (residual, ten), ("1x100x3-conv8:1x5-pool1x2-1", Outputs::Real)]
+    {
         let net: Net = net.parse().unwrap();
         let input = net.input();
         let bnn = Architecture { net: Some(net), ..Architecture::default() }.build(input, outputs, 1.0);

@@ -166,8 +166,8 @@ fn outliers_are_predicted_as_the_truth_does_and_better_than_by_a_gaussian() {
     assert!((p.std / (scale * (dof / (dof - 2.0)).sqrt()) - 1.0).abs() < 1e-5, "a deviation, not a scale");
 }
 
-/// Tolerances as above, but for the rows to learn from: a coin tells at most a bit. The calibration error of 15 bins of a thousand calibrated
-/// rows is about 0.02.
+/// Tolerances as above, but for the rows to learn from: a coin tells at most a bit. By Pinsker's inequality the mean gap between the probabilities
+/// and the true ones is at most the root of half the excess; 15 bins of a thousand calibrated rows have a calibration error of about 0.02.
 #[test]
 fn two_classes_from_one_logit_are_predicted_as_the_truth_does() {
     let (text, fresh) = (waves(3000, 7, coin), waves(1000, 8, coin));
@@ -178,7 +178,8 @@ fn two_classes_from_one_logit_are_predicted_as_the_truth_does() {
         let scores = evaluate(&model, &fresh);
         let excess = score(&scores, "nll") - truth;
         assert!((-0.01..0.05).contains(&excess), "{method:?}: {excess}");
-        assert!(score(&scores, "ece") < 0.06, "{method:?}: {:?}", scores.metrics);
+        let pinsker = (0.5 * excess.max(0.0)).sqrt();
+        assert!(score(&scores, "ece") < 0.03 + pinsker, "{method:?}: {:?}", scores.metrics);
         let two = evaluate(&train(&text, &config(method, Likelihood::Categorical)), &fresh);
         assert!((score(&two, "nll") - score(&scores, "nll")).abs() < 0.04, "{method:?}");
     }

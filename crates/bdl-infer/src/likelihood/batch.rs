@@ -51,7 +51,12 @@ impl Reads {
     }
 
     /// Whether the gradients have the shapes of what they are taken in.
-    pub(super) fn check_grads(&self, out: Mat<'_>, d_out: &MatMut<'_>, d_params: &[f32]) -> Result<(), Error> {
+    pub(super) fn check_grads(
+        &self,
+        out: Mat<'_>,
+        d_out: &MatMut<'_>,
+        d_params: &[f32],
+    ) -> Result<(), Error> {
         check_len("likelihood: rows of d_out", out.rows(), d_out.rows())?;
         check_len("likelihood: columns of d_out", out.cols(), d_out.cols())?;
         check_len("likelihood: gradients of own parameters", self.params, d_params.len())

@@ -9,14 +9,15 @@ mod bernoulli;
 mod categorical;
 mod gaussian;
 mod heteroscedastic;
+mod independent;
 mod poisson;
 mod scale;
 mod student_t;
+mod targets;
 #[cfg(test)]
 mod tests;
 
 use std::fmt::Debug;
-use std::ops::Range;
 
 use bdl_dist::NoiseRng;
 use bdl_layers::Block;
@@ -26,105 +27,15 @@ pub use bernoulli::Bernoulli;
 pub use categorical::Categorical;
 pub use gaussian::{Gaussian, NoiseSd};
 pub use heteroscedastic::Heteroscedastic;
+pub use independent::Independent;
 pub use poisson::Poisson;
 pub use student_t::{Dof, StudentT};
+pub use targets::{Target, Targets};
 
 use batch::Reads;
+pub(crate) use targets::kind_error;
 
 use crate::Error;
-
-/// One target.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Target {
-    /// A number.
-    Real(f64),
-    /// The index of a class.
-    Class(u32),
-}
-
-/// The targets of a batch, one per row.
-///
-/// ```
-/// use bdl_infer::{Target, Targets};
-/// let y = Targets::Class(&[2, 0, 1]);
-/// assert_eq!((y.len(), y.slice(1..3).get(0)), (3, Target::Class(0)));
-/// ```
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Targets<'a> {
-    /// One number per row.
-    Real(&'a [f32]),
-    /// One class index per row.
-    Class(&'a [u32]),
-}
-
-impl<'a> Targets<'a> {
-    /// Number of rows.
-    #[must_use]
-    pub fn len(&self) -> usize {
-        match self {
-            Self::Real(y) => y.len(),
-            Self::Class(y) => y.len(),
-        }
-    }
-
-    /// Whether there is no row.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The targets of the rows in `range`.
-    ///
-    /// # Panics
-    /// If `range` reaches beyond the rows.
-    #[must_use]
-    pub fn slice(&self, range: Range<usize>) -> Targets<'a> {
-        match self {
-            Self::Real(y) => Targets::Real(&y[range]),
-            Self::Class(y) => Targets::Class(&y[range]),
-        }
-    }
-
-    /// The target of one row.
-    ///
-    /// # Panics
-    /// If there is no such row.
-    #[must_use]
-    pub fn get(&self, row: usize) -> Target {
-        match self {
-            Self::Real(y) => Target::Real(y[row].into()),
-            Self::Class(y) => Target::Class(y[row]),
-        }
-    }
-
-    /// The numbers.
-    ///
-    /// # Errors
-    /// [`Error::Kind`] on behalf of `likelihood` if these are classes.
-    pub fn real(&self, likelihood: &str) -> Result<&'a [f32], Error> {
-        match *self {
-            Self::Real(y) => Ok(y),
-            Self::Class(_) => Err(kind_error(likelihood, "numbers as targets", "classes")),
-        }
-    }
-
-    /// The classes.
-    ///
-    /// # Errors
-    /// [`Error::Kind`] on behalf of `likelihood` if these are numbers.
-    pub fn classes(&self, likelihood: &str) -> Result<&'a [u32], Error> {
-        match *self {
-            Self::Class(y) => Ok(y),
-            Self::Real(_) => Err(kind_error(likelihood, "classes as targets", "numbers")),
-        }
-    }
-}
-
-pub(crate) fn kind_error(likelihood: &str, expected: &'static str, got: &'static str) -> Error {
-    Error::Kind { likelihood: likelihood.to_owned(), expected, got }
-}
 
 /// The distribution of a target given the network's output: `p(y | out)`.
 ///
@@ -197,6 +108,8 @@ pub enum Predicts<'a> {
     Real(&'a dyn RealLikelihood),
     /// One of several classes.
     Class(&'a dyn ClassLikelihood),
+    /// Several numbers, independent of each other given the outputs.
+    Several(&'a Independent),
 }
 
 /// The outputs of the passes of one row that share the likelihood's parameters.

@@ -4,6 +4,7 @@ mod class;
 mod quantile;
 mod real;
 mod real_mcse;
+mod several;
 #[cfg(test)]
 mod tests;
 mod whole;
@@ -11,6 +12,7 @@ mod whole;
 pub use class::ClassMixture;
 pub(crate) use quantile::Tail;
 pub use real::RealMixture;
+use several::PartOf;
 pub(crate) use whole::whole_quantile;
 
 use crate::error::{check_arg, check_len, check_size};
@@ -107,6 +109,7 @@ pub struct Predictive<'a> {
     samples: usize,
     rows: usize,
     units: Units,
+    part: PartOf,
 }
 
 impl<'a> Predictive<'a> {
@@ -154,7 +157,9 @@ impl<'a> Predictive<'a> {
         samples: usize,
         rows: usize,
     ) -> Self {
-        Self { likelihood, members, outputs, samples, rows, units: Units::default() }
+        let (columns, params) = (likelihood.outputs(), members.first().map_or(0, |own| own.len()));
+        let part = PartOf { columns, column: 0, param: 0, params };
+        Self { likelihood, members, outputs, samples, rows, units: Units::default(), part }
     }
 
     /// The same distribution in the target's own units.
@@ -204,6 +209,11 @@ impl<'a> Predictive<'a> {
             Predicts::Class(_) => {
                 Err(kind_error(self.likelihood.kind(), "a question about classes", "one about a number"))
             }
+            Predicts::Several(_) => Err(kind_error(
+                self.likelihood.kind(),
+                "a question about one of its targets",
+                "one about a number",
+            )),
         }
     }
 
@@ -219,7 +229,7 @@ impl<'a> Predictive<'a> {
         self.check_row(row)?;
         match self.likelihood.predicts() {
             Predicts::Class(likelihood) => Ok(ClassMixture::new(self, likelihood, row, scratch)),
-            Predicts::Real(_) => {
+            Predicts::Real(_) | Predicts::Several(_) => {
                 Err(kind_error(self.likelihood.kind(), "a question about a number", "one about classes"))
             }
         }
@@ -239,22 +249,27 @@ impl<'a> Predictive<'a> {
 
     /// Parameters and output of one pass.
     fn pass(&self, pass: usize, row: usize) -> (&'a [f32], &'a [f32]) {
-        let width = self.likelihood.outputs();
-        let at = (pass * self.rows + row) * width;
-        (self.members[pass / self.passes_per_member()], &self.outputs[at..at + width])
+        let at = (pass * self.rows + row) * self.part.columns + self.part.column;
+        let params = self.own(self.members[pass / self.passes_per_member()]);
+        (params, &self.outputs[at..at + self.likelihood.outputs()])
+    }
+
+    /// The part of a member's parameters that the likelihood reads.
+    fn own(&self, params: &'a [f32]) -> &'a [f32] {
+        &params[self.part.param..][..self.part.params]
     }
 
     /// Each member's parameters with the outputs of its passes in one row.
     fn by_member(&self, row: usize) -> impl Iterator<Item = (&'a [f32], PassOutputs<'a>)> {
-        let width = self.likelihood.outputs();
-        let (stride, outputs) = (self.rows * width, self.outputs);
+        let PartOf { columns, column, .. } = self.part;
+        let (stride, outputs, width) = (self.rows * columns, self.outputs, self.likelihood.outputs());
         let per_member = self.passes_per_member() * stride;
         let part = move |m: usize| PassOutputs {
-            data: &outputs[m * per_member + row * width..(m + 1) * per_member],
+            data: &outputs[m * per_member + row * columns + column..(m + 1) * per_member],
             stride,
             width,
         };
-        self.members.iter().enumerate().map(move |(m, params)| (*params, part(m)))
+        self.members.iter().enumerate().map(move |(m, params)| (self.own(params), part(m)))
     }
 
     fn fill_real(&self, likelihood: &dyn RealLikelihood, row: usize, mean: &mut [f64], sd: &mut [f64]) {

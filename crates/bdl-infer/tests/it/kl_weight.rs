@@ -16,7 +16,8 @@ fn the_report_is_the_bound_whatever_the_weight() {
     let bnn = bnn(Method::Variational, &[2, 8, 1], gaussian(0.5));
     let (x, y) = rows(1, 21, 2);
     let data = Data::new(mat(&x, 2), Targets::Real(&y)).unwrap();
-    let still = FitConfig { epochs: 2, batch: 8, lr: 1e-30, optimizer: Optimizer::sgd(), ..FitConfig::default() };
+    let still =
+        FitConfig { epochs: 2, batch: 8, lr: 1e-30, optimizer: Optimizer::sgd(), ..FitConfig::default() };
     let reports = |config: &FitConfig| run(&bnn, &mut init(&bnn), data, None, config).1;
     let plain = reports(&still);
     let kl = bnn.plan().kl(&init(&bnn)[bnn.network()]).unwrap();
@@ -66,8 +67,14 @@ fn an_epoch_of_blundells_pulls_towards_the_prior_as_one_of_constant_weight_does(
     let (x, y) = rows(1, 40, 2);
     let data = Data::new(mat(&x, 2), Targets::Real(&y)).unwrap();
     let pull = |kl_schedule| {
-        let config =
-            FitConfig { epochs: 1, batch: 8, lr: 1e-2, optimizer: Optimizer::sgd(), kl_schedule, ..FitConfig::default() };
+        let config = FitConfig {
+            epochs: 1,
+            batch: 8,
+            lr: 1e-2,
+            optimizer: Optimizer::sgd(),
+            kl_schedule,
+            ..FitConfig::default()
+        };
         let (before, mut after) = (init(&bnn), init(&bnn));
         run(&bnn, &mut after, data, None, &config).0.unwrap();
         let norm = |p: &[f32]| p.iter().map(|p| f64::from(*p).powi(2)).sum::<f64>().sqrt();

@@ -97,7 +97,13 @@ impl Told {
             number: row.number,
             kept: row.kept.iter().map(|&s| s.to_owned()).collect(),
             prediction: *row.prediction,
-            bits: told_bits(row.prediction, row.probs, row.draws),
+            bits: row
+                .reals
+                .iter()
+                .map(|p| Prediction::Real(*p))
+                .fold(told_bits(row.prediction, row.probs, row.draws), |bits, real| {
+                    [bits, told_bits(&real, &[], &[])].concat()
+                }),
         }
     }
 }
@@ -113,7 +119,8 @@ pub(crate) fn numbers(prediction: &Prediction) -> Vec<f64> {
             let label = f64::from(p.label);
             vec![label, p.predictive_entropy, p.expected_entropy, p.mutual_information, mcse]
         }
-        _ => unreachable!("a number or a class"),
+        Prediction::Several { mcse } => vec![mcse.unwrap_or(-1.0)],
+        _ => unreachable!("a number, a class or several numbers"),
     }
 }
 

@@ -5,6 +5,7 @@ mod counts;
 mod errors;
 mod heavy_tails;
 mod numbers;
+mod several;
 mod solver;
 
 use bdl_dist::{Noise, NoiseRng, Purpose};
