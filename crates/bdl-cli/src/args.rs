@@ -1,6 +1,6 @@
 //! The command line: subcommands, the flags they share, and the ranges of the numbers.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -36,6 +36,8 @@ pub(crate) enum Command {
     Evaluate(EvaluateArgs),
     /// Show what a model file holds
     Inspect(InspectArgs),
+    /// Remove the weights that are noise
+    Prune(PruneArgs),
     /// Train, evaluate and predict on data that comes along
     Demo(DemoArgs),
     /// Print a completion script for a shell
@@ -148,6 +150,59 @@ pub(crate) struct EvaluateArgs {
     pub(crate) run: RunArgs,
 }
 
+const PRUNE_EXAMPLES: &str = "\
+Examples:
+  bdl prune digits.bdl --out small.bdl
+  bdl prune digits.bdl --sweep held-out.csv           what each threshold costs; nothing is written
+  bdl prune digits.bdl --out small.bdl --threshold 2";
+
+#[derive(Debug, Args)]
+#[command(after_help = PRUNE_EXAMPLES)]
+pub(crate) struct PruneArgs {
+    /// A model file of `bdl train`, of the method sparse-vd or mean-field
+    pub(crate) model: PathBuf,
+    /// The model file to write
+    #[arg(long, value_name = "MODEL", required_unless_present = "sweep", conflicts_with = "sweep")]
+    pub(crate) out: Option<PathBuf>,
+    /// Weights go whose ln alpha is above this [sparse-vd, default: 3] or whose |mean|/sigma is below [mean-field, default: 0.223]
+    #[arg(long, value_name = "X", value_parser = finite, allow_negative_numbers = true, conflicts_with = "sweep")]
+    pub(crate) threshold: Option<f64>,
+    /// Print error against sparsity on this data, CSV with the target or IDX images, and write nothing
+    #[arg(long, value_name = "DATA")]
+    pub(crate) sweep: Option<PathBuf>,
+    /// Thresholds of the sweep, separated by commas
+    #[arg(long, value_name = "X,X,…", value_delimiter = ',', value_parser = finite, allow_negative_numbers = true)]
+    pub(crate) thresholds: Vec<f64>,
+    /// IDX labels of the sweep's images
+    #[arg(long, value_name = "FILE")]
+    pub(crate) labels: Option<PathBuf>,
+    /// Monte Carlo passes of the sweep through each network [default: 100]
+    #[arg(long, value_name = "S", value_parser = samples)]
+    pub(crate) samples: Option<usize>,
+    /// Seed of the sweep's Monte Carlo noise [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) read: ReadArgs,
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+}
+
+impl EvaluateArgs {
+    /// Scores of a sweep.
+    pub(crate) fn for_sweep(args: &PruneArgs, data: &Path) -> Self {
+        Self {
+            model: args.model.clone(),
+            data: data.to_owned(),
+            labels: args.labels.clone(),
+            samples: args.samples.unwrap_or(100),
+            seed: args.seed.unwrap_or(0),
+            read: args.read.clone(),
+            run: args.run.clone(),
+        }
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct InspectArgs {
     /// A model file of `bdl train`
@@ -228,6 +283,10 @@ fn number(text: &str) -> Result<f64, String> {
 
 fn number_if(text: &str, expected: &str, fits: impl Fn(f64) -> bool) -> Result<f64, String> {
     number(text).and_then(|x| if fits(x) { Ok(x) } else { Err(format!("expected {expected}")) })
+}
+
+fn finite(text: &str) -> Result<f64, String> {
+    number_if(text, "a finite number", f64::is_finite)
 }
 
 pub(crate) fn positive(text: &str) -> Result<f64, String> {

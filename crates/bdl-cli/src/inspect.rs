@@ -2,21 +2,27 @@
 
 use anyhow::Result;
 use bdl_model::{
-    FORMAT_VERSION, Feature, FeatureKind, LayerSummary, MissingPolicy, Model, Target, TargetKind,
+    FORMAT_VERSION, Feature, FeatureKind, LayerSummary, MissingPolicy, Model, Pruning, RowTimes, Target,
+    TargetKind,
 };
 use serde_json::{Value, json};
 
 use crate::args::{Format, InspectArgs};
 use crate::explain::{method_name, method_text};
 use crate::out::{self, count, counted, listed, pairs, significant, table};
+use crate::prune::{kept_text, pruning_json, rule};
 
 pub(crate) fn run(args: &InspectArgs) -> Result<()> {
     let model = Model::load(&args.model)?;
     let layers = model.layers()?;
+    let times = model.row_times(model.passes())?;
     if args.format == Format::Json {
-        return Ok(out::json(&as_json(&model, &layers))?);
+        return Ok(out::json(&as_json(&model, &layers, times)?)?);
     }
     out::line(header(args, &model, &layers))?;
+    if let (Some(pruning), Some(times)) = (model.pruning(), times) {
+        out::line(pruned(pruning, model.to_bytes()?.len(), &times))?;
+    }
     out::line(layer_table(&layers))?;
     if model.members().len() > 1 {
         out::line("Layers are those of the first member.\n")?;
@@ -53,6 +59,24 @@ fn header(args: &InspectArgs, model: &Model, layers: &[LayerSummary]) -> String 
         ("missing cells", missing(model).to_owned()),
     ];
     pairs(rows)
+}
+
+/// What is left, and what it costs beside the model before.
+fn pruned(pruning: &Pruning, bytes: usize, times: &RowTimes) -> String {
+    let [now, before] = [times.pruned, times.dense].map(|seconds| significant(1e3 * seconds, 3));
+    let dense = pruning.dense_bytes as usize;
+    let share = significant(dense as f64 / bytes as f64, 3);
+    pairs(vec![
+        ("pruned", format!("{}: {}", rule(pruning.measure, pruning.threshold), kept_text(pruning))),
+        ("bytes", format!("{}, {} before: {share} times smaller", count(bytes), count(dense))),
+        (
+            "time of a row",
+            format!(
+                "{now} ms, {before} ms before (measured now: {} over one synthetic row, one thread)",
+                out::plural(times.samples, "pass", "passes")
+            ),
+        ),
+    ])
 }
 
 fn target_text(target: &Target) -> String {
@@ -122,9 +146,9 @@ fn feature_table(model: &Model) -> String {
     table(&["feature", "kind", "seen in training"], &[], model.schema().features.iter().map(row).collect())
 }
 
-fn as_json(model: &Model, layers: &[LayerSummary]) -> Value {
+fn as_json(model: &Model, layers: &[LayerSummary], times: Option<RowTimes>) -> Result<Value> {
     let record = model.record();
-    json!({
+    Ok(json!({
         "format_version": FORMAT_VERSION,
         "task": model.task().to_string(),
         "method": method_name(model),
@@ -148,7 +172,21 @@ fn as_json(model: &Model, layers: &[LayerSummary]) -> Value {
             "lr": record.lr,
             "seed": record.seed,
         },
-    })
+        "pruning": match (model.pruning(), times) {
+            (Some(pruning), Some(times)) => timed_json(pruning, model.to_bytes()?.len(), &times),
+            _ => Value::Null,
+        },
+    }))
+}
+
+fn timed_json(pruning: &Pruning, bytes: usize, times: &RowTimes) -> Value {
+    let mut value = pruning_json(pruning, bytes);
+    if let Value::Object(fields) = &mut value {
+        fields.insert("row_seconds".to_owned(), json!(times.pruned));
+        fields.insert("dense_row_seconds".to_owned(), json!(times.dense));
+        fields.insert("samples".to_owned(), json!(times.samples));
+    }
+    value
 }
 
 fn layer_json(layer: &LayerSummary) -> Value {

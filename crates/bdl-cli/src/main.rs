@@ -1,4 +1,4 @@
-//! The command `bdl`: train, predict, evaluate and inspect Bayesian neural networks.
+//! The command `bdl`: train, predict, evaluate, inspect and prune Bayesian neural networks.
 //!
 //! One file per subcommand; everything else a library user would want is in `bdl-model`.
 
@@ -16,6 +16,7 @@ mod out;
 mod output_file;
 mod predict;
 mod progress;
+mod prune;
 mod train;
 mod train_args;
 
@@ -42,6 +43,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Predict(args) => predict::run(args),
         Command::Evaluate(args) => evaluate::run(args),
         Command::Inspect(args) => inspect::run(args),
+        Command::Prune(args) => prune::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Completions(args) => completions::run(args),
     }

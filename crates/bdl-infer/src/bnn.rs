@@ -1,6 +1,7 @@
 //! A network with a likelihood behind it: what is trained and what predicts.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use bdl_dist::Noise;
 use bdl_layers::{BlockEntry, LayerReport, Plan, place};
@@ -24,7 +25,7 @@ use crate::{Error, Likelihood};
 #[derive(Debug)]
 pub struct Bnn {
     plan: Plan,
-    likelihood: Box<dyn Likelihood>,
+    likelihood: Arc<dyn Likelihood>,
     entries: Vec<BlockEntry>,
 }
 
@@ -34,6 +35,18 @@ impl Bnn {
     /// # Errors
     /// [`Error::Length`] unless the plan puts out as many columns as the likelihood reads.
     pub fn new(plan: Plan, likelihood: Box<dyn Likelihood>) -> Result<Self, Error> {
+        Self::of(plan, likelihood.into())
+    }
+
+    /// The same likelihood behind another plan.
+    ///
+    /// # Errors
+    /// As for [`new`](Bnn::new).
+    pub fn with_plan(&self, plan: Plan) -> Result<Self, Error> {
+        Self::of(plan, Arc::clone(&self.likelihood))
+    }
+
+    fn of(plan: Plan, likelihood: Arc<dyn Likelihood>) -> Result<Self, Error> {
         check_len(
             "network: columns of the output, as the likelihood reads them",
             likelihood.outputs(),

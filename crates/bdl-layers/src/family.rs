@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::dense::check_positive;
 use crate::prior::{self, OfWeight};
-use crate::{Error, KlAt, KlTerm, LayerReport, Prior, Registry};
+use crate::{Error, KlAt, KlTerm, LayerReport, Measure, Prior, Registry};
 
 pub use grain::Grain;
 pub(crate) use grain::GrainV1;
@@ -61,6 +61,9 @@ pub trait Family: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// Whether there is one raw parameter per weight and sigma depends on nothing else, so that a gradient in the variance
     /// can become that of the raw parameter in its place: see [`variance_grad_in_place`](Family::variance_grad_in_place).
     const IN_PLACE: bool;
+
+    /// How a threshold says that a weight is noise.
+    const MEASURE: Measure = Measure::SignalToNoise;
 
     /// The form in which a file holds the family's settings; frozen.
     type Config: Serialize + DeserializeOwned;

@@ -33,6 +33,9 @@ pub trait Weights: Layer {
     /// Which weights are more than noise: those of `ln(sigma²/mu²) ≤ ln_alpha`.
     fn keeps(&self, params: &[f32], ln_alpha: f32) -> Vec<bool>;
 
+    /// How a threshold says that one of its weights is noise.
+    fn measure(&self) -> Measure;
+
     /// The plain biases, nothing where there are none; `None` where they have posteriors of their own.
     fn biases<'a>(&self, params: &'a [f32]) -> Option<&'a [f32]>;
 
@@ -64,6 +67,42 @@ pub trait Units: Layer {
 
     /// What becomes of a unit that is `x` everywhere.
     fn constant(&self, x: f32) -> f32;
+}
+
+/// How a threshold says that a weight is noise; both are the same ratio: `docs/math.md#pruning`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub enum Measure {
+    /// `ln alpha = ln(sigma²/mu²)` above the threshold.
+    LnAlpha,
+    /// `|mu|/sigma` below the threshold.
+    #[default]
+    SignalToNoise,
+}
+
+impl Measure {
+    /// The threshold that removes what has a drop probability above 0.95 under sparse variational dropout: `ln alpha > 3`.
+    #[must_use]
+    pub fn threshold(self) -> f64 {
+        match self {
+            Self::LnAlpha => 3.0,
+            Self::SignalToNoise => 0.223,
+        }
+    }
+
+    /// The ln alpha above which weights go.
+    ///
+    /// ```
+    /// use bdl_layers::Measure;
+    /// assert_eq!(Measure::SignalToNoise.ln_alpha(0.0), f32::INFINITY); // nothing goes
+    /// assert!((Measure::SignalToNoise.ln_alpha(0.5) - 1.386).abs() < 1e-3);
+    /// ```
+    #[must_use]
+    pub fn ln_alpha(self, threshold: f64) -> f32 {
+        match self {
+            Self::LnAlpha => threshold as f32,
+            Self::SignalToNoise => (-2.0 * threshold.ln()) as f32,
+        }
+    }
 }
 
 /// What pruning leaves of a layer with posteriors over weights.
@@ -126,6 +165,15 @@ pub struct PrunedLayer {
 }
 
 impl Plan {
+    /// How thresholds of pruning are given: as the first layer says that has posteriors over weights; `None` if none has.
+    #[must_use]
+    pub fn measure(&self) -> Option<Measure> {
+        self.layers.iter().find_map(|placed| match placed.layer.prunable() {
+            Prunable::Weights(weights) => Some(weights.measure()),
+            _ => None,
+        })
+    }
+
     /// The network without the weights of `ln(sigma²/mu²) > ln_alpha`, and without the units that this leaves idle.
     ///
     /// * A weight goes if it goes in every one of `members`, whose parameters the network has.

@@ -510,6 +510,34 @@ fn pruned_convolutions_keep_the_contract() {
     }
 }
 
+/// 784-300-100-10 with as many weights left, layer by layer, as sparse variational dropout leaves of it (1.1, 2.8 and 38 %).
+#[test]
+fn a_file_is_a_twentieth_where_one_weight_in_sixty_is_left() {
+    let (widths, stages) = ([784, 300, 100, 10], [stage(Of::SparseVd); 3]);
+    let whole = plan(&widths, &stages);
+    let mut params = whole.init(&Noise::new(0, Purpose::Init));
+    for (block, share) in
+        whole.entries().iter().filter(|e| e.block.name == "weight.mu").zip([0.011, 0.028, 0.38])
+    {
+        let n = block.range.len();
+        let chance = numbers(block.range.start as u64, n);
+        for (at, z) in block.range.clone().zip(chance) {
+            // P(|z| < limit) is about 0.8·limit where that is small, and 0.38 at a half.
+            params[at + n] = 2.0 * params[at].abs().ln() + if z.abs() < share * 1.28 { -3.0 } else { 6.0 };
+        }
+    }
+    let pruned = prune(&whole, &params);
+    let kept: usize = pruned.layers.iter().map(|layer| layer.kept).sum();
+    assert!((3_000..4_440).contains(&kept), "{kept}");
+    let bytes = |plan: &Plan, params: &[f32]| {
+        let mut file = Container::default();
+        push_network(&mut file, plan, &[params.to_vec()]).unwrap();
+        file.to_bytes().unwrap().len()
+    };
+    let [small, large] = [bytes(&pruned.plan, &pruned.members[0]), bytes(&whole, &params)];
+    assert!(small * 40 < large, "{small} {large}");
+}
+
 /// Whatever is changed in a pruned layer's configuration: an error, or a layer that predicts.
 #[test]
 fn a_changed_index_is_an_error_or_another_layer() {

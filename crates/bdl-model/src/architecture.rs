@@ -224,4 +224,4 @@ impl Stack<'_> {
 }
 
 /// The most weights of a network: training takes about 30 bytes for each, mean-field twice that.
-const MAX_WEIGHTS: usize = 100_000_000;
+pub(crate) const MAX_WEIGHTS: usize = 100_000_000;

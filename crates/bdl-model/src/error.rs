@@ -476,6 +476,12 @@ pub enum Error {
         /// The length that it had.
         got: usize,
     },
+    /// A model from which no weights can be removed.
+    #[error("model: cannot be pruned: {why}")]
+    Unprunable {
+        /// Why not.
+        why: String,
+    },
     /// A schema that no training table can have made.
     #[error("schema: {what}")]
     Schema {

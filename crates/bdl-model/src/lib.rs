@@ -18,6 +18,7 @@ mod names;
 mod net;
 mod output;
 mod predict;
+mod prune;
 mod reader;
 mod records;
 mod row_buffer;
@@ -46,6 +47,7 @@ pub use crate::output::{OutputValue, PredictedRow, write_csv_header, write_csv_r
 pub use crate::predict::{
     ClassPrediction, ModelPredictor, Prediction, Predictions, RealPrediction, RowScratch, Telling,
 };
+pub use crate::prune::{LayerPruning, Pruning, RowTimes};
 pub use crate::reader::RowReader;
 pub use crate::records::MAX_ROW_BYTES;
 pub use crate::row_buffer::{FeatureRef, RowBuffer};
@@ -66,5 +68,5 @@ pub use bdl_infer::{
     FitConfig, FitSummary, KlSchedule, KlWarmup, Optimizer, Passes, Progress, RayonPool, Schedule,
     TrainingRecord,
 };
-pub use bdl_layers::{Activation, Estimator, FORMAT_VERSION, LayerReport, Prior, Scope};
+pub use bdl_layers::{Activation, Estimator, FORMAT_VERSION, LayerReport, Measure, Prior, Scope};
 pub use bdl_metrics::Metric;

@@ -13,6 +13,7 @@ use bdl_layers::{Container, LayerReport, PARAMS, PLAN, Section, codec, write_bes
 use crate::encode::Encoder;
 use crate::file::{IMAGE, ImageV1, SCHEMA, SchemaV1, TARGETS, TargetsV1};
 use crate::method::Method;
+use crate::prune::{PRUNED, Pruning};
 use crate::schema::{Feature, Schema, Target, TargetKind};
 use crate::select::Task;
 use crate::{Error, ModelPredictor, RealPrediction};
@@ -27,6 +28,7 @@ pub struct Model {
     members: Vec<Vec<f32>>,
     record: TrainingRecord,
     method: Method,
+    pruning: Option<Pruning>,
 }
 
 impl Model {
@@ -37,7 +39,12 @@ impl Model {
         record: TrainingRecord,
         method: Method,
     ) -> Self {
-        Self { encoder, bnn, members, record, method }
+        Self { encoder, bnn, members, record, method, pruning: None }
+    }
+
+    /// The same, which is what is left after pruning.
+    pub(crate) fn after(self, pruning: Pruning) -> Self {
+        Self { pruning: Some(pruning), ..self }
     }
 
     /// What the model knows of its data.
@@ -90,6 +97,12 @@ impl Model {
     #[must_use]
     pub fn record(&self) -> &TrainingRecord {
         &self.record
+    }
+
+    /// How the model was pruned, and what it was before; `None` if it was not.
+    #[must_use]
+    pub fn pruning(&self) -> Option<&Pruning> {
+        self.pruning.as_ref()
     }
 
     /// 100 passes under [`Scope::Pass`](bdl_layers::Scope::Pass) from seed 0, with the estimator of the training.
@@ -170,6 +183,10 @@ impl Model {
             let bytes = codec::encode("section TARG", &targets)?;
             file.push(Section { tag: TARGETS, version: 1, required: true, bytes: bytes.into() });
         }
+        if let Some(pruning) = &self.pruning {
+            let bytes = pruning.to_bytes()?;
+            file.push(Section { tag: PRUNED, version: 1, required: false, bytes: bytes.into() });
+        }
         Ok(file.to_bytes()?)
     }
 
@@ -187,7 +204,7 @@ impl Model {
     /// As [`from_bytes`](Model::from_bytes).
     pub fn from_bytes_with(bytes: &[u8], kinds: &Kinds) -> Result<Self, Error> {
         let file = Container::from_bytes(bytes)?;
-        file.refuse_unknown(&[PLAN, PARAMS, LIKELIHOOD, RECORD, SCHEMA, IMAGE, TARGETS])?;
+        file.refuse_unknown(&[PLAN, PARAMS, LIKELIHOOD, RECORD, SCHEMA, IMAGE, TARGETS, PRUNED])?;
         let v: SchemaV1 = codec::decode("section SCHM", file.get(&SCHEMA, 1)?)?;
         let (mut schema, method) = v.into_schema()?;
         let has = |tag| file.sections().iter().any(|section| section.tag == tag);
@@ -202,7 +219,11 @@ impl Model {
         let (bnn, members) = read_bnn(&file, kinds)?;
         let encoder = Encoder::new(schema)?;
         fits(&encoder, &bnn)?;
-        Ok(Self { encoder, bnn, members, record: read_record(&file)?, method })
+        let pruning = match has(PRUNED) {
+            true => Some(Pruning::from_bytes(file.get(&PRUNED, 1)?, &bnn, kinds)?),
+            false => None,
+        };
+        Ok(Self { encoder, bnn, members, record: read_record(&file)?, method, pruning })
     }
 
     /// Writes the model beside `path` and renames it, so that `path` is never half written.

@@ -57,6 +57,19 @@ fn steady_predict_row_allocates_nothing() {
     }
 }
 
+#[test]
+fn steady_predict_row_of_a_pruned_model_allocates_nothing() {
+    let mut config = config("y", Method::MeanField);
+    (config.fit.epochs, config.architecture.hidden) = (1, vec![300, 20]);
+    let model = train(&real_text(60, 1), &config);
+    for threshold in [1.0, 1e9] {
+        let pruned = model.prune(Some(threshold)).unwrap();
+        for scope in [Scope::Pass, Scope::Row] {
+            assert_eq!(service(&pruned, scope), 0, "{threshold}, {scope:?}");
+        }
+    }
+}
+
 /// Few enough rows for our own product, so that matrixmultiply's packing buffer does not count.
 const ROWS: usize = 4;
 

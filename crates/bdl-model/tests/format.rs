@@ -250,6 +250,70 @@ fn the_target_of_counts_has_a_section_that_reads_by_hand() {
     assert_eq!((likelihood.f64(), likelihood.0.len()), (mean, 0));
 }
 
+/// A pruned model of three hidden units.
+fn pruned() -> Model {
+    let mut config = config("y", Method::MeanField);
+    config.architecture.hidden = vec![3];
+    train(&real_text(30, 1), &config).prune(Some(2.0)).unwrap()
+}
+
+/// Places of an index among `size`.
+fn index(bytes: &mut Bytes<'_>, size: usize) -> Vec<usize> {
+    let (count, form) = (bytes.u64() as usize, bytes.u32());
+    let code = bytes.bytes();
+    let mut places = Vec::new();
+    if form == 0 {
+        let (mut at, mut gap, mut shift) = (0, 0, 0);
+        for byte in code {
+            gap |= usize::from(byte & 127) << shift;
+            shift += 7;
+            if *byte < 128 {
+                places.push(at + gap);
+                (at, gap, shift) = (at + gap + 1, 0, 0);
+            }
+        }
+    } else {
+        places.extend((0..size).filter(|at| code[at / 8] >> (at % 8) & 1 == 1));
+    }
+    assert_eq!((places.len(), places.iter().all(|at| *at < size)), (count, true));
+    places
+}
+
+#[test]
+fn a_pruned_model_reads_by_hand() {
+    let model = pruned();
+    let pruning = model.pruning().unwrap();
+    let frames = frames(&model.to_bytes().unwrap());
+    assert_eq!((frames[5].tag.as_str(), frames[5].version, frames[5].required), ("PRUN", 1, false));
+    let mut bytes = Bytes(&frames[5].content);
+    assert_eq!((bytes.u32(), bytes.f64(), bytes.u64()), (1, 2.0, pruning.dense_bytes));
+    let before: Vec<_> = (0..bytes.u64()).map(|_| (bytes.text(), bytes.bytes())).collect();
+    assert_eq!(
+        before.iter().map(|k| k.0).collect::<Vec<_>>(),
+        ["variational-dense", "activation", "variational-dense"]
+    );
+    assert_eq!(bytes.u64(), 2);
+    for (at, layer) in [0, 2].into_iter().zip(&pruning.layers) {
+        let read = [bytes.u64(), bytes.u64(), bytes.u64(), bytes.u64(), bytes.u64(), bytes.u64()];
+        let [kept, constant, weights] = [layer.kept, layer.constant, layer.weights].map(|n| n as u64);
+        assert_eq!(read, [at, kept, constant, weights, layer.units[0] as u64, layer.units[1] as u64]);
+    }
+    assert_eq!(bytes.0.len(), 0);
+
+    let mut plan = Bytes(&frames[0].content);
+    let kinds: Vec<_> = (0..plan.u64()).map(|_| (plan.text(), plan.bytes())).collect();
+    assert_eq!(kinds[0].0, "variational-pruned-dense");
+    let mut layer = Bytes(kinds[0].1);
+    let (inputs, units) = (layer.u64() as usize, layer.u64() as usize);
+    assert_eq!((inputs, units), (5, pruning.layers[0].units[1]));
+    let weights = index(&mut layer, inputs * units);
+    assert_eq!(weights.len(), pruning.layers[0].kept);
+    assert_eq!((index(&mut layer, units), layer.u64()), (vec![], 0));
+    assert_eq!((layer.u64(), layer.u64()), (15, 5));
+    assert_eq!((layer.u32(), layer.f64()), (1, 1.0)); // a prior by fan-in
+    assert_eq!((layer.f64(), layer.u8(), layer.0.len()), (0.1 / 5f64.sqrt(), 1, 0));
+}
+
 /// A file beside the tests; `BDL_BLESS=1` writes it anew, which is value-breaking.
 fn golden(name: &str, now: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
@@ -261,13 +325,15 @@ fn golden(name: &str, now: impl FnOnce() -> Vec<u8>) -> Vec<u8> {
 
 const ROWS: &str = "a,b,colour\n0.5,-3,red\n-1,12,green\n40,0,blue\n";
 
+/// Two members with four hidden units.
+fn small(text: &str, mut config: TrainConfig) -> Model {
+    (config.architecture.hidden, config.members) = (vec![4], 2);
+    train(text, &config)
+}
+
 /// A committed model is written as it was, and predicts `rows` as it did.
-fn stays(name: &str, text: &str, config: TrainConfig, rows: &str) {
-    let bytes = golden(&format!("v1-{name}.bdl"), || {
-        let mut config = config;
-        (config.architecture.hidden, config.members) = (vec![4], 2);
-        train(text, &config).to_bytes().unwrap()
-    });
+fn stays(name: &str, rows: &str, make: impl FnOnce() -> Model) {
+    let bytes = golden(&format!("v1-{name}.bdl"), || make().to_bytes().unwrap());
     let model = Model::from_bytes(&bytes).unwrap();
     assert_eq!(model.to_bytes().unwrap(), bytes, "{name} is written as it was");
     let mut how = file_prediction(5);
@@ -283,17 +349,22 @@ fn stays(name: &str, text: &str, config: TrainConfig, rows: &str) {
 #[test]
 fn value_stability_of_files_of_version_1() {
     for method in Method::ALL {
-        stays(method.name(), &real_text(40, 12), config("y", method), ROWS);
+        stays(method.name(), ROWS, || small(&real_text(40, 12), config("y", method)));
     }
+    stays("pruned", ROWS, || {
+        small(&real_text(40, 12), config("y", Method::MeanField)).prune(Some(1.5)).unwrap()
+    });
 }
 
 #[test]
 fn value_stability_of_files_of_other_likelihoods() {
     let (numbers, counts, classes) = (real_text(40, 12), count_text(40), class_text(40, &["0", "1"], 12));
     let student_t = Likelihood::StudentT { dof: None };
-    stays("student-t", &numbers, likelihood_config("y", student_t), ROWS);
-    stays("poisson", &counts, likelihood_config("y", Likelihood::Poisson), "x\n-1\n0.5\n30\n");
-    stays("several-targets", &two_text(), likelihood_config("y,z", Likelihood::Heteroscedastic), ROWS);
+    stays("student-t", ROWS, || small(&numbers, likelihood_config("y", student_t)));
+    stays("poisson", "x\n-1\n0.5\n30\n", || small(&counts, likelihood_config("y", Likelihood::Poisson)));
+    stays("several-targets", ROWS, || {
+        small(&two_text(), likelihood_config("y,z", Likelihood::Heteroscedastic))
+    });
     let bernoulli = likelihood_config("label", Likelihood::Bernoulli);
-    stays("bernoulli", &classes, bernoulli, "a,b\n0.5,-3\n-1,12\n40,0\n");
+    stays("bernoulli", "a,b\n0.5,-3\n-1,12\n40,0\n", || small(&classes, bernoulli));
 }

@@ -7,8 +7,8 @@ use super::{Extent, Family, LEAST_SIGMA};
 use crate::dense::check_finite;
 use crate::variational::kind_of;
 use crate::{
-    Conv2dMap, DenseMap, Error, Filters, Image, KlAt, KlForm, KlTerm, LayerReport, LinearMap, Registry,
-    Variational,
+    Conv2dMap, DenseMap, Error, Filters, Image, KlAt, KlForm, KlTerm, LayerReport, LinearMap, Measure,
+    Registry, Variational,
 };
 
 /// The posterior of sparse variational dropout, `q(w) = N(mu, e^{ln_sigma2})` under the log-uniform prior `p(ln|w|) = const`, which
@@ -116,6 +116,8 @@ impl Family for SparseVd {
     const RANDOM_BIAS: bool = false;
 
     const IN_PLACE: bool = true;
+
+    const MEASURE: Measure = Measure::LnAlpha;
 
     type Config = SparseVdV1;
 

@@ -5,7 +5,7 @@ use crate::family::Family;
 use crate::layer::Layer;
 use crate::map::LinearMap;
 use crate::prune::{Cut, Weights};
-use crate::{Error, Prunable};
+use crate::{Error, Measure, Prunable};
 
 impl<M: LinearMap, F: Family> Variational<M, F> {
     /// Whether the map can lose weights, and each weight has a raw parameter of its own that says what its sigma is.
@@ -46,6 +46,10 @@ impl<M: LinearMap, F: Family> Weights for Variational<M, F> {
     fn keeps(&self, params: &[f32], ln_alpha: f32) -> Vec<bool> {
         let p = self.split(params);
         self.family.keeps(p.weight_mu, p.weight_raw, ln_alpha)
+    }
+
+    fn measure(&self) -> Measure {
+        F::MEASURE
     }
 
     fn biases<'a>(&self, params: &'a [f32]) -> Option<&'a [f32]> {
