@@ -76,7 +76,7 @@ pub(crate) struct MnistArgs {
     /// A line every so many epochs
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(usize))]
     pub(crate) every: usize,
-    /// Save each trained model to DIR/NAME.bdl
+    /// Save each trained model to DIR/NAME.bdl, and what pruning leaves of it to DIR/NAME-pruned.bdl
     #[arg(long, value_name = "DIR")]
     pub(crate) save: Option<PathBuf>,
     /// Threads; 0 for as many as the machine has cores

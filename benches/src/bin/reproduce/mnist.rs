@@ -96,6 +96,7 @@ struct Outcome {
     pruned: Option<Pruned>,
     goal_error: f64,
     goal_compression: Option<f64>,
+    goal_smaller: Option<f64>,
     reached: bool,
 }
 
@@ -119,16 +120,20 @@ fn study(
     })?;
     let train_seconds = start.elapsed().as_secs_f64();
     let model = training.model;
-    if let Some(dir) = &args.save {
-        model.save(&dir.join(format!("{}.bdl", setting.name)))?;
+    let file = |end: &str| args.save.as_ref().map(|dir| dir.join(format!("{}{end}.bdl", setting.name)));
+    if let Some(file) = file("") {
+        model.save(&file)?;
     }
     let start = Instant::now();
     let passes = Passes { samples: setting.samples, seed: args.seed, ..model.passes() };
     let scores = model.evaluate_images(&test.images, &test.labels, passes, pool)?;
     let last = &training.members[0].last;
     let error = 1.0 - metric(&scores, "accuracy")?;
-    let pruned = pruned(&model, &test.images, &test.labels, pool)?;
-    let (told, compression) = pruned.as_ref().map_or((error, 1.0), |p| (p.error, p.compression));
+    let pruned = pruned(&model, &test.images, &test.labels, pool, file("-pruned").as_deref())?;
+    let told = pruned.as_ref().map_or(error, |p| p.error);
+    let times = |of: &dyn Fn(&Pruned) -> f64, least: Option<f64>| {
+        least.is_none_or(|least| pruned.as_ref().is_some_and(|p| of(p) >= least))
+    };
     let goal = &setting.goal;
     Ok(Outcome {
         name: setting.name,
@@ -143,10 +148,13 @@ fn study(
         error,
         test_nll: metric(&scores, "nll")?,
         samples: setting.samples,
-        pruned,
         goal_error: goal.error,
         goal_compression: goal.compression,
-        reached: told <= goal.error && goal.compression.is_none_or(|least| compression >= least),
+        goal_smaller: goal.smaller,
+        reached: told <= goal.error
+            && times(&|p| p.compression, goal.compression)
+            && times(&|p| p.smaller, goal.smaller),
+        pruned,
     })
 }
 
