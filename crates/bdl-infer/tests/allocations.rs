@@ -10,7 +10,8 @@ use allocation_counter::measure;
 use bdl_dist::{Noise, Purpose};
 use bdl_infer::{Bnn, Data, FitConfig, Gaussian, NoiseSd, Passes, Predictor, RayonPool, Targets, fit};
 use bdl_layers::{
-    Activation, ActivationLayer, Dense, Dropout, Estimator, Layer, Plan, Prior, Scope, VariationalDense,
+    Activation, ActivationLayer, AvgPool2d, Dense, Dropout, Dropout2d, Estimator, Filters, Image, Layer,
+    MaxPool2d, Plan, Prior, Scope, SparseVdConv2d, VariationalConv2d, VariationalDense, Window,
 };
 use bdl_tensor::{Mat, Pool, Serial};
 
@@ -75,6 +76,24 @@ fn mean_field(inputs: usize, hidden: usize) -> Bnn {
     ])
 }
 
+/// Padded, grouped and pooled convolutions over 13 steps of a sequence, with posteriors of both families.
+fn convolutions() -> Bnn {
+    let filters = |channels| Filters::new(channels, Window::line(3).padding([0, 1]));
+    let (line, halves) = (Image::line(13, 6), Window::line(2).stride([1, 2]));
+    let pooled = MaxPool2d::new(line, halves).unwrap();
+    let sparse = SparseVdConv2d::new(pooled.out_image(), filters(4).groups(2)).unwrap();
+    let mean = AvgPool2d::new(Image::line(6, 4), halves).unwrap();
+    network(vec![
+        Box::new(VariationalConv2d::new(Image::line(13, 1), filters(6), Prior::StdDev(1.0)).unwrap()),
+        Box::new(ActivationLayer::new(Activation::Relu, line.len()).unwrap()),
+        Box::new(pooled),
+        Box::new(Dropout2d::new(Image::line(6, 6), 0.1).unwrap()),
+        Box::new(sparse),
+        Box::new(mean),
+        Box::new(Dense::new(12, 1).unwrap()),
+    ])
+}
+
 /// Trains on 5 batches of `batch` rows for some epochs.
 fn train(bnn: &Bnn, batch: usize, estimator: Estimator, epochs: usize, pool: &dyn Pool) {
     let (rows, cols) = (5 * batch, bnn.plan().in_dim());
@@ -96,7 +115,7 @@ fn steady(bnn: &Bnn, batch: usize, estimator: Estimator) -> u64 {
 
 #[test]
 fn steady_steps_of_small_networks_allocate_nothing() {
-    for bnn in [mc_dropout(13, 50), mean_field(13, 50)] {
+    for bnn in [mc_dropout(13, 50), mean_field(13, 50), convolutions()] {
         for estimator in Estimator::ALL {
             assert_eq!(steady(&bnn, 32, estimator), 0, "{estimator:?}");
         }
@@ -152,14 +171,14 @@ impl Pool for Elsewhere {
     }
 }
 
-/// Every route of the passes: one masked layer, several, half the units dropped, weights and pre-activations drawn.
+/// Every route of the passes: one masked layer, several, half the units dropped, weights and pre-activations drawn, convolutions.
 fn networks() -> Vec<Bnn> {
     let dense = |i, o| -> Box<dyn Layer> { Box::new(Dense::new(i, o).unwrap()) };
     let relu = |n| -> Box<dyn Layer> { Box::new(ActivationLayer::new(Activation::Relu, n).unwrap()) };
     let drop = |n| -> Box<dyn Layer> { Box::new(Dropout::new(n, 0.5).unwrap()) };
     let deep = vec![dense(13, 64), relu(64), drop(64), dense(64, 64), relu(64), drop(64), dense(64, 1)];
     let last = vec![dense(13, 50), relu(50), drop(50), dense(50, 1)];
-    vec![network(last), network(deep), mc_dropout(13, 50), mean_field(13, 50)]
+    vec![network(last), network(deep), mc_dropout(13, 50), mean_field(13, 50), convolutions()]
 }
 
 #[test]

@@ -11,11 +11,11 @@ use bdl_layers::{
 };
 use bdl_tensor::{Mat, MatMut, Serial, Store};
 use bdl_testkit::finite::assert_gradient_close;
-use bdl_testkit::oracle::{OracleConv, softplus};
+use bdl_testkit::oracle::{OracleConv, sigmoid, softplus};
 use bdl_testkit::source::to_f64;
 use bdl_testkit::stats::MomentCheck;
 use common::Spec::{Act, Drop, IndependentConv, SparseConv, Variational, VariationalConv};
-use common::{PASSES, Spec, bits, check_gradients, geometry, numbers, params, plan, predict};
+use common::{PASSES, Spec, alphas, bits, check_gradients, geometry, numbers, params, plan, predict};
 use proptest::prelude::*;
 
 /// A kernel that moves in steps of 1 over the image alone.
@@ -134,6 +134,12 @@ fn images_beyond_a_block_of_padded_rows_agree_with_the_loops() {
         assert_eq!(bits(&dx[row * map.in_dim()..][..map.in_dim()]), bits(&dx_of_row));
     }
     assert_gradient_close("d_w", &d_w, &sum, 1e-6);
+    let (mut written, mut scratch) = (vec![f32::NAN; w.len()], vec![f32::NAN; map.scratch(rows)]);
+    let x = Mat::new(&x, rows, map.in_dim()).unwrap();
+    let dy = Mat::new(&dy, rows, map.out_dim()).unwrap();
+    map.weight_grad(&Serial, x, dy, Store::Overwrite, &mut scratch, &mut written).unwrap();
+    sum.iter_mut().for_each(|s| *s -= 0.5);
+    assert_gradient_close("d_w, written", &written, &sum, 1e-6);
 }
 
 #[test]
@@ -203,17 +209,29 @@ struct Pair {
     plan: Plan,
     params: Vec<f32>,
     x: Vec<f32>,
+    /// Means of the weights `[pixel, filter]`, then of the biases, and their variances.
+    mu: Vec<f64>,
+    variance: Vec<f64>,
 }
 
 impl Pair {
-    fn new() -> Self {
-        let plan = plan(&[VariationalConv(plain([1, 3, 1], 2, [1, 2]))]);
+    fn new(spec: Spec) -> Self {
+        let plan = plan(&[spec]);
         let params = params(&plan);
-        Self { plan, params, x: vec![0.5, -1.2, 2.0, 1.0, -0.8, 0.7] }
-    }
-
-    fn p(&self, i: usize) -> f64 {
-        f64::from(self.params[i])
+        let p = to_f64(&params);
+        let of_rho = |rho: &f64| softplus(*rho).powi(2);
+        let (variance, bias): (Vec<f64>, _) = match spec {
+            VariationalConv(_) => (p[4..8].iter().chain(&p[10..]).map(of_rho).collect(), &p[8..10]),
+            SparseConv(_) => (p[4..8].iter().map(|raw| raw.exp()).chain([0.0; 2]).collect(), &p[8..]),
+            IndependentConv(_, grain) => {
+                let n = alphas(grain, 4, 2);
+                let of_weight = |i: usize| p[i].powi(2) * sigmoid(p[4 + i % n]);
+                ((0..4).map(of_weight).chain([0.0; 2]).collect(), &p[4 + n..])
+            }
+            _ => unreachable!("{spec:?} draws no filters"),
+        };
+        let mu = [&p[..4], bias].concat();
+        Self { plan, params, x: vec![0.5, -1.2, 2.0, 1.0, -0.8, 0.7], mu, variance }
     }
 
     /// Pixel `l` of the patch of row b at position q.
@@ -222,19 +240,18 @@ impl Pair {
     }
 
     fn mean(&self, at: [usize; 2], o: usize) -> f64 {
-        (0..2).map(|l| self.patch(at, l) * self.p(2 * l + o)).sum::<f64>() + self.p(8 + o)
+        (0..2).map(|l| self.patch(at, l) * self.mu[2 * l + o]).sum::<f64>() + self.mu[4 + o]
     }
 
     /// Of two places, each row and position, if the weights are drawn once for both.
     fn cov(&self, q: [usize; 2], r: [usize; 2], o: usize) -> f64 {
-        let sigma2 = |i: usize| softplus(self.p(i)).powi(2);
-        (0..2).map(|l| self.patch(q, l) * self.patch(r, l) * sigma2(4 + 2 * l + o)).sum::<f64>()
-            + sigma2(10 + o)
+        let of_weight = |l: usize| self.patch(q, l) * self.patch(r, l) * self.variance[2 * l + o];
+        (0..2).map(of_weight).sum::<f64>() + self.variance[4 + o]
     }
 
     /// Mean square of the covariance of two rows given Flipout's signs; the image has one channel, hence one sign.
     fn signed_cov2(&self, q: [usize; 2], r: [usize; 2], o: usize) -> f64 {
-        let of_bias = softplus(self.p(10 + o)).powi(2);
+        let of_bias = self.variance[4 + o];
         (self.cov(q, r, o) - of_bias).powi(2) + of_bias.powi(2)
     }
 
@@ -255,10 +272,18 @@ impl Pair {
     }
 }
 
-// 20 000 passes; 5 SE, 5.7e-7 for each of the claims. Rows of Flipout are normal given their signs.
+// 20 000 passes; 5 SE, 5.7e-7 for each of the 325 claims. Rows of Flipout are normal given their signs.
 #[test]
 fn outputs_have_the_closed_moments_and_positions_vary_together_only_under_a_draw_of_the_weights() {
-    let net = Pair::new();
+    let conv = plain([1, 3, 1], 2, [1, 2]);
+    let independent = [Grain::Layer, Grain::Unit, Grain::Weight].map(|grain| IndependentConv(conv, grain));
+    for spec in [VariationalConv(conv), SparseConv(conv)].into_iter().chain(independent) {
+        check_moments(spec);
+    }
+}
+
+fn check_moments(spec: Spec) {
+    let net = Pair::new(spec);
     let places = [[0, 0], [0, 1], [1, 0], [1, 1]];
     type Shared = fn([usize; 2], [usize; 2]) -> bool;
     let draws: [(_, _, _, Shared); 4] = [
@@ -268,6 +293,7 @@ fn outputs_have_the_closed_moments_and_positions_vary_together_only_under_a_draw
         ("flipout", Scope::Row, Estimator::Flipout, |q, r| q[0] == r[0]),
     ];
     for (name, scope, estimator, shared) in draws {
+        let name = &format!("{spec:?}, {name}");
         let y = net.samples(scope, estimator, 20_000);
         for o in 0..2 {
             for (i, &q) in places.iter().enumerate() {
@@ -275,7 +301,6 @@ fn outputs_have_the_closed_moments_and_positions_vary_together_only_under_a_draw
                 MomentCheck::normal_variance(name, &y(q, o), net.cov(q, q, o)).assert();
                 for &r in &places[..i] {
                     let cov = net.cov(q, r, o);
-                    assert!(cov.abs() > 0.02, "a covariance of {cov} is too small to tell");
                     let expected = if shared(q, r) { cov } else { 0.0 };
                     let (v, w) = (net.cov(q, q, o), net.cov(r, r, o));
                     let mut both = MomentCheck::normal_covariance(name, &y(q, o), &y(r, o), expected, v, w);
@@ -284,6 +309,11 @@ fn outputs_have_the_closed_moments_and_positions_vary_together_only_under_a_draw
                             both.std_error.hypot((2.0 * net.signed_cov2(q, r, o) / 19_999.0).sqrt());
                     }
                     both.assert();
+                    let tells = 10.0 * both.std_error;
+                    assert!(
+                        cov.abs() > tells,
+                        "{name}: a covariance of {cov} is too small to tell by {tells}"
+                    );
                 }
             }
         }

@@ -7,7 +7,8 @@ use bdl_dist::{Noise, Purpose};
 use bdl_layers::{Activation, Estimator, Grain, Pass, Scope};
 use bdl_testkit::oracle::OracleConv;
 use common::Spec::{
-    Act, Concrete, ConcreteConv, Correlated, Dense, Drop, GaussianDrop, Independent, Sparse, Variational,
+    Act, AvgPool, Concrete, ConcreteConv, Conv, Correlated, Dense, Drop, Drop2d, GaussianDrop, Independent,
+    IndependentConv, MaxPool, Sparse, SparseConv, Variational, VariationalConv,
 };
 use common::{bits, numbers, plan, predict, train};
 
@@ -70,6 +71,35 @@ fn value_stability_of_multiplicative_noise() {
         Dense(3, 2),
     ];
     assert_eq!(digests(&specs), MULTIPLICATIVE);
+}
+
+/// A kernel of 2×2 in steps of 1 over an image padded by a pixel, in groups.
+fn conv(image: [usize; 3], channels: usize, groups: usize) -> OracleConv {
+    let [stride, dilation] = [[1, 1]; 2];
+    OracleConv { image, channels, kernel: [2, 2], stride, padding: [1, 1], dilation, groups }
+}
+
+#[test]
+fn value_stability_of_a_convolutional_network() {
+    let halves = |image| OracleConv { stride: [2, 2], ..conv(image, 1, 1) };
+    let specs = [
+        Drop2d([4, 3, 2], 0.2),
+        Conv(conv([4, 3, 2], 6, 2)),
+        Act(Activation::Relu, 120),
+        MaxPool(halves([5, 4, 6])),
+        VariationalConv(conv([3, 3, 6], 4, 1)),
+        Act(Activation::Silu, 64),
+        SparseConv(OracleConv { padding: [0, 0], dilation: [2, 1], ..conv([4, 4, 4], 4, 2) }),
+        AvgPool(OracleConv { padding: [0, 0], ..conv([2, 3, 4], 1, 1) }),
+        IndependentConv(conv([1, 2, 4], 2, 1), Grain::Unit),
+        Variational(12, 2),
+    ];
+    let plan = plan(&specs);
+    let params = plan.init(&Noise::new(5, Purpose::Init));
+    let noise = Noise::new(5, Purpose::Predict);
+    let (x, dy) = (numbers(1, 6 * 24), numbers(2, 12));
+    let (y, grads) = train(&plan, &params, &x, &dy, &Pass::train(&noise, 8, Estimator::Flipout));
+    assert_eq!((digests(&specs), digest(&[y, grads].concat())), (CONVOLUTIONS, CONVOLUTIONS_FLIPOUT));
 }
 
 #[test]
@@ -153,3 +183,11 @@ const MULTIPLICATIVE: [u64; 5] = [
     3335965084250576934,
     1657132553924126561,
 ];
+const CONVOLUTIONS: [u64; 5] = [
+    2916692106091609480,
+    3195982235862948953,
+    11874711323982654490,
+    2779274175613292007,
+    3120311777644130378,
+];
+const CONVOLUTIONS_FLIPOUT: u64 = 2152678822854807078;

@@ -1,11 +1,15 @@
 //! What a file gives back, and what it refuses.
 
-use bdl_dist::{Noise, Purpose};
+use bdl_dist::{Noise, Purpose, ScaleMixture};
 use bdl_infer::{
     Bernoulli, Bnn, Categorical, Dof, Elbo, Gaussian, Heteroscedastic, Kinds, Likelihood, NoiseSd, Poisson,
     StudentT, Targets, TrainingRecord, push_bnn, push_record, read_bnn, read_record,
 };
-use bdl_layers::{Activation, Container, Estimator, Pass, Workspace};
+use bdl_layers::{
+    Activation, AvgPool2d, BatchNorm, Container, Conv2d, Dense, Dropout2d, Estimator, Filters, Grain, Image,
+    IndependentVdConv2d, Layer, MaxPool2d, Pass, Plan, Prior, Scaling, SparseVdConv2d, VariationalConv2d,
+    Window, Workspace,
+};
 
 use crate::nets::{Method, bits, init, mat, plan, rows};
 use crate::own::{Square, Times};
@@ -69,8 +73,31 @@ fn a_loaded_network_has_the_same_elbo_to_the_bit() {
 }
 
 #[test]
+fn a_loaded_convolutional_network_has_the_same_elbo_to_the_bit() {
+    let filters = |channels| Filters::new(channels, Window::line(2).padding([0, 1]));
+    let (prior, grain) = (Prior::Mixture(ScaleMixture::default(), Scaling::FanIn), Grain::Unit);
+    let pooled = MaxPool2d::new(Image::line(7, 4), Window::line(2).stride([1, 2])).unwrap();
+    let layers: Vec<Box<dyn Layer>> = vec![
+        Box::new(Dropout2d::new(Image::line(3, 1), 0.2).unwrap()),
+        Box::new(Conv2d::new(Image::line(3, 1), filters(4)).unwrap().with_length_scale(0.7).unwrap()),
+        Box::new(BatchNorm::new(4).unwrap().over_positions(4).unwrap()),
+        Box::new(VariationalConv2d::new(Image::line(4, 4), filters(6).groups(2), prior).unwrap()),
+        Box::new(SparseVdConv2d::new(Image::line(5, 6), filters(3)).unwrap()),
+        Box::new(IndependentVdConv2d::new(Image::line(6, 3), filters(4), grain).unwrap()),
+        Box::new(pooled),
+        Box::new(AvgPool2d::new(Image::line(3, 4), Window::line(3)).unwrap()),
+        Box::new(Dense::new(4, 1).unwrap()),
+    ];
+    let likelihood = Gaussian::new(NoiseSd::Learned { init: 0.3 }).unwrap();
+    let bnn = Bnn::new(Plan::new(layers).unwrap(), Box::new(likelihood)).unwrap();
+    let (loaded, members) = through_bytes(&bnn, &[init(&bnn)], &Kinds::default()).unwrap();
+    assert_eq!(loaded.entries(), bnn.entries());
+    assert_eq!(elbo(&loaded, &members[0]), elbo(&bnn, &init(&bnn)));
+}
+
+#[test]
 fn a_layer_without_bias_comes_back_without() {
-    use bdl_layers::{Plan, Prior, VariationalDense};
+    use bdl_layers::VariationalDense;
     let layer = VariationalDense::new(3, 1, Prior::StdDev(0.4)).unwrap().without_bias();
     let bnn = Bnn::new(Plan::new(vec![Box::new(layer)]).unwrap(), Box::new(Square::default())).unwrap();
     let mut kinds = Kinds::default();
