@@ -233,10 +233,14 @@ pub(crate) fn parameters(input: impl Into<Shape>, outputs: Outputs, config: &Tra
 pub(crate) fn method(config: &TrainConfig, task: Task) -> String {
     let a = &config.architecture;
     let own = match a.method {
-        Method::McDropout => {
+        Method::McDropout | Method::GaussianDropout => {
             format!(", drop probability {}, length scale {}", a.drop_prob, a.length_scale)
         }
         Method::MeanField => format!(", prior {}", a.prior),
+        Method::VariationalDropout => {
+            format!(", {} noise, an alpha per {}", a.weight_noise.name(), a.grain.name())
+        }
+        Method::SparseVd => String::new(),
         _ => format!(", length scale {}", a.length_scale),
     };
     let members = match config.members {

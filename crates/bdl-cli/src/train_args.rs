@@ -4,8 +4,9 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use bdl_model::{
-    Activation, Architecture, Estimator, FitConfig, KlSchedule, KlWarmup, Likelihood, Method, MissingPolicy,
-    Net, Optimizer, Prior, Schedule, SelectOptions, Task, TaskChoice, TrainConfig, Valid,
+    Activation, Architecture, Estimator, FitConfig, Grain, KlSchedule, KlWarmup, Likelihood, Method,
+    MissingPolicy, Net, Optimizer, Prior, Schedule, SelectOptions, Task, TaskChoice, TrainConfig, Valid,
+    WeightNoise,
 };
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -73,19 +74,27 @@ pub(crate) struct TrainArgs {
     /// Activation behind each hidden layer
     #[arg(long, value_parser = one_of(Activation::ALL.map(Activation::name), Activation::from_name), default_value = "relu", help_heading = "Network")]
     pub(crate) activation: Activation,
-    /// Probability that an input or hidden unit is dropped; mc-dropout [default: 0.02]
+    /// Probability that an input or hidden unit is dropped; mc-dropout, and gaussian-dropout, which has noise of the same
+    /// variance [default: 0.02]
     #[arg(long, value_name = "P", value_parser = below_1, allow_negative_numbers = true, help_heading = "Network")]
     pub(crate) drop_prob: Option<f64>,
-    /// Probability that an input is dropped; mc-dropout [default: as --drop-prob]
+    /// Probability that an input is dropped; mc-dropout and gaussian-dropout [default: as --drop-prob]
     #[arg(long, value_name = "P", value_parser = below_1, allow_negative_numbers = true, help_heading = "Network")]
     pub(crate) input_drop_prob: Option<f64>,
-    /// Weights have prior N(0, 1/L²); deterministic and mc-dropout [default: 1]
+    /// Weights have prior N(0, 1/L²); deterministic, mc-dropout, concrete-dropout, gaussian-dropout [default: 1]
     #[arg(long, value_name = "L", value_parser = positive, allow_negative_numbers = true, help_heading = "Network")]
     pub(crate) length_scale: Option<f64>,
     /// Prior of the weights; mean-field: normal:SD, mixture:PI:SD1:SD2, laplace:SCALE, student-t:DF:SCALE,
     /// log-uniform, each but the last behind fan-in: for scales times 1/√inputs [default: fan-in:1]
     #[arg(long, value_name = "SPEC", value_parser = prior, help_heading = "Network")]
     pub(crate) prior: Option<Prior>,
+    /// What shares a draw of the noise; variational-dropout: independent for each weight, or correlated, one draw for all
+    /// weights of an input [default: independent]
+    #[arg(long, value_name = "KIND", value_parser = one_of(WeightNoise::ALL.map(WeightNoise::name), WeightNoise::from_name), help_heading = "Network")]
+    pub(crate) weight_noise: Option<WeightNoise>,
+    /// What has a noise variance of its own; variational-dropout [default: unit]
+    #[arg(long, value_name = "GRAIN", value_parser = one_of(Grain::ALL.map(Grain::name), Grain::from_name), help_heading = "Network")]
+    pub(crate) alpha_per: Option<Grain>,
 
     /// Passes over the training rows [default: about 50 000 steps, 20 to 2000 epochs; deterministic at most 400]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Training")]
@@ -108,7 +117,7 @@ pub(crate) struct TrainArgs {
     /// Learning rate over training: constant, cosine, linear:HOLD, or step:EVERY:FACTOR in epochs
     #[arg(long, value_name = "SPEC", value_parser = schedule, default_value = "cosine", help_heading = "Training")]
     pub(crate) schedule: Schedule,
-    /// How variational layers draw in training; mean-field [default: local]
+    /// How posteriors over weights are drawn in training; mean-field, variational-dropout, sparse-vd [default: local]
     #[arg(long, value_enum, help_heading = "Training")]
     pub(crate) estimator: Option<EstimatorArg>,
     /// Factor of the KL; below 1 the posterior is tempered
@@ -335,6 +344,14 @@ fn schedule(text: &str) -> Result<Schedule, String> {
     }
 }
 
+/// Names in a sentence: `a`, `a and b`, `a, b and c`.
+fn and(names: &[&str]) -> String {
+    match names {
+        [front @ .., last] if !front.is_empty() => format!("{} and {last}", front.join(", ")),
+        names => names.concat(),
+    }
+}
+
 impl TrainArgs {
     /// The settings, if the flags do not contradict each other.
     pub(crate) fn config(&self) -> Result<TrainConfig> {
@@ -422,6 +439,8 @@ impl TrainArgs {
             input_drop_prob: self.input_drop_prob,
             length_scale: self.length_scale.unwrap_or(default.length_scale),
             prior: self.prior.clone().unwrap_or(default.prior),
+            weight_noise: self.weight_noise.unwrap_or_default(),
+            grain: self.alpha_per.unwrap_or_default(),
         }
     }
 
@@ -503,21 +522,33 @@ impl TrainArgs {
             }
         }
         let method = self.member_method();
-        let fits: [(&str, bool, Has); 5] = [
+        let fits: [(&str, bool, Has); 7] = [
             ("--drop-prob", self.drop_prob.is_some(), Method::has_drop_prob),
             ("--input-drop-prob", self.input_drop_prob.is_some(), Method::has_drop_prob),
             ("--length-scale", self.length_scale.is_some(), Method::has_length_scale),
             ("--prior", self.prior.is_some(), Method::has_prior),
+            ("--weight-noise", self.weight_noise.is_some(), Method::has_alpha),
+            ("--alpha-per", self.alpha_per.is_some(), Method::has_alpha),
             ("--estimator", self.estimator.is_some(), Method::is_variational),
         ];
         for (flag, given, has) in fits {
             if given && !has(method) {
                 let names: Vec<_> = Method::ALL.into_iter().filter(|m| has(*m)).map(Method::name).collect();
-                let (names, got) = (names.join(" and "), method.name());
+                let (names, got) = (and(&names), method.name());
                 return Err(Usage::error(format!("{flag}: is of method {names}, but the method is {got}")));
             }
         }
-        Ok(())
+        self.check_weight_noise()
+    }
+
+    /// Flags that noise on inputs does not have.
+    fn check_weight_noise(&self) -> Result<()> {
+        let flag = match (self.weight_noise, self.alpha_per, self.estimator) {
+            (Some(WeightNoise::Correlated), Some(Grain::Weight), _) => "--alpha-per weight",
+            (Some(WeightNoise::Correlated), _, Some(_)) => "--estimator",
+            _ => return Ok(()),
+        };
+        Err(Usage::error(format!("{flag}: is of --weight-noise independent, but the noise is correlated")))
     }
 
     fn check_likelihood(&self) -> Result<()> {

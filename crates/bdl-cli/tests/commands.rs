@@ -11,15 +11,22 @@ fn keys(value: &Value) -> Vec<&str> {
     value.as_object().unwrap().keys().map(String::as_str).collect()
 }
 
-const METHODS: [&str; 8] = [
+const METHODS: [&str; 15] = [
     "--method deterministic",
     "--method mc-dropout --drop-prob 0.2",
+    "--method concrete-dropout --length-scale 0.5",
+    "--method gaussian-dropout --drop-prob 0.2 --input-drop-prob 0",
+    "--method variational-dropout",
+    "--method variational-dropout --alpha-per weight --estimator sampling",
+    "--method variational-dropout --weight-noise correlated --alpha-per layer",
+    "--method sparse-vd",
     "--method mean-field",
     "--method mean-field --estimator sampling --prior normal:0.5",
     "--method mean-field --estimator flipout",
     "--method ensemble --members 2",
     "--method ensemble --members 2 --of mc-dropout",
     "--method ensemble --members 2 --of mean-field",
+    "--method ensemble --members 2 --of concrete-dropout",
 ];
 
 const REGRESSION: [&str; 9] = [

@@ -2,12 +2,13 @@
 
 use bdl_infer::Bnn;
 use bdl_layers::{
-    Activation, ActivationLayer, BatchNorm, Conv2dMap, DenseMap, Dropout, Dropout2d, Image, Largest, Layer,
-    LayerNorm, LinearMap, Mean, Plain, Plan, Pool2d, Pooling, Prior, Residual, SparseVd, Variational, Window,
+    Activation, ActivationLayer, BatchNorm, ConcreteDropout, Conv2dMap, CorrelatedVd, DenseMap, Dropout,
+    Dropout2d, GaussianDropout, Grain, Image, IndependentVd, Largest, Layer, LayerNorm, LinearMap, Mean,
+    Plain, Plan, Pool2d, Pooling, Prior, Residual, SparseVd, Variational, Window,
 };
 
 use crate::net::{Net, Part, Shape, is_activated};
-use crate::{Error, Likelihood, Method};
+use crate::{Error, Likelihood, Method, WeightNoise};
 
 /// What the network is to predict.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,10 +35,12 @@ pub enum Outputs {
 /// | `hidden` | 50 | each ≥ 1 | widths of the hidden layers |
 /// | `net` | none | | the whole network, in the place of `hidden` |
 /// | `activation` | relu | | behind each hidden layer |
-/// | `drop_prob` | 0.02 | `[0, 1)` | of inputs and hidden units, mc-dropout only |
+/// | `drop_prob` | 0.02 | `[0, 1)` | of inputs and hidden units, mc-dropout and gaussian-dropout only |
 /// | `input_drop_prob` | `drop_prob` | `[0, 1)` | of inputs, where it differs |
-/// | `length_scale` | 1 | > 0 | weights of deterministic and mc-dropout have prior N(0, 1/length_scale²) |
+/// | `length_scale` | 1 | > 0 | weights of deterministic, mc-dropout, concrete-dropout and gaussian-dropout have prior N(0, 1/length_scale²) |
 /// | `prior` | N(0, 1/in_dim) | > 0 | of the weights of mean-field |
+/// | `weight_noise` | independent | | what shares a draw under variational-dropout |
+/// | `grain` | unit | not weight where `weight_noise` is correlated | what has an alpha of its own under variational-dropout |
 #[derive(Clone, Debug, PartialEq)]
 pub struct Architecture {
     /// How the weights are treated.
@@ -54,10 +57,14 @@ pub struct Architecture {
     pub drop_prob: f64,
     /// Probability that an input of the network is dropped, where it differs from that of a hidden unit.
     pub input_drop_prob: Option<f64>,
-    /// Length scale of the prior of deterministic and mc-dropout weights.
+    /// Length scale of the prior of weights that are points.
     pub length_scale: f64,
     /// Prior of mean-field weights.
     pub prior: Prior,
+    /// What shares a draw of the noise of variational dropout.
+    pub weight_noise: WeightNoise,
+    /// What has a noise variance of its own under variational dropout.
+    pub grain: Grain,
 }
 
 impl Default for Architecture {
@@ -72,6 +79,8 @@ impl Default for Architecture {
             input_drop_prob: None,
             length_scale: 1.0,
             prior: Prior::FanIn(1.0),
+            weight_noise: WeightNoise::default(),
+            grain: Grain::default(),
         }
     }
 }
@@ -191,34 +200,55 @@ impl Stack<'_> {
     /// see, if they see one.
     fn push<M: LinearMap>(&mut self, map: M, image: Option<Image>) -> Result<(), Error> {
         self.layers.extend(self.mask(&map, image)?);
-        self.weights = self.weights.saturating_add(map.weights()).saturating_add(map.units());
-        self.layers.push(self.layer(map)?);
+        let weights = map.weights().saturating_add(map.units());
+        self.layers.push(self.layer(map, image)?);
+        self.weights = self.weights.saturating_add(weights);
         Ok(())
     }
 
+    /// Whether what comes next sees the inputs of the network.
+    fn is_input(&self) -> bool {
+        self.weights == 0
+    }
+
     /// What the method puts on the inputs of a layer of weights: inputs of the network are dropped one by one, and
-    /// so are units, channels in whole.
+    /// so are units, channels in whole. Noise is on them in the same way.
     fn mask<M: LinearMap>(&self, map: &M, image: Option<Image>) -> Result<Option<Box<dyn Layer>>, Error> {
-        let Architecture { method, drop_prob, input_drop_prob, .. } = self.of;
-        let is_input = self.weights == 0;
-        let drop_prob = input_drop_prob.filter(|_| is_input).unwrap_or(*drop_prob);
+        let Architecture { method, drop_prob, input_drop_prob, weight_noise, grain, .. } = self.of;
+        let drop_prob = input_drop_prob.filter(|_| self.is_input()).unwrap_or(*drop_prob);
+        let units = if self.is_input() { map.in_dim() } else { map.in_units() };
+        let positions = map.in_dim() / units;
         Ok(match (method, image) {
-            (Method::McDropout, Some(image)) if !is_input => {
+            (Method::McDropout, Some(image)) if !self.is_input() => {
                 Some(Box::new(Dropout2d::new(image, drop_prob)?))
             }
             (Method::McDropout, _) => Some(Box::new(Dropout::new(map.in_dim(), drop_prob)?)),
-            (Method::Deterministic | Method::MeanField | Method::SparseVd, _) => None,
+            (Method::GaussianDropout, _) => {
+                Some(Box::new(GaussianDropout::new(units, drop_prob)?.over_positions(positions)?))
+            }
+            (Method::VariationalDropout, _) if *weight_noise == WeightNoise::Correlated => {
+                Some(Box::new(CorrelatedVd::new(units, *grain)?.over_positions(positions)?))
+            }
+            _ => None,
         })
     }
 
-    /// What the method makes of a linear map.
-    fn layer<M: LinearMap>(&self, map: M) -> Result<Box<dyn Layer>, Error> {
-        Ok(match self.of.method {
-            Method::Deterministic | Method::McDropout => {
-                Box::new(Plain::of(map).with_length_scale(self.of.length_scale)?)
+    /// What the method makes of a linear map. Concrete dropout drops channels in whole, so that it leaves the images alone
+    /// that the network is given: often they have but one.
+    fn layer<M: LinearMap>(&self, map: M, image: Option<Image>) -> Result<Box<dyn Layer>, Error> {
+        let Architecture { method, length_scale, prior, weight_noise, grain, .. } = self.of;
+        Ok(match (method, weight_noise) {
+            (Method::ConcreteDropout, _) if image.is_none() || !self.is_input() => {
+                Box::new(ConcreteDropout::of(map, *length_scale)?)
             }
-            Method::MeanField => Box::new(Variational::mean_field(map, self.of.prior.clone())?),
-            Method::SparseVd => Box::new(Variational::of(map, SparseVd::new())),
+            (Method::Deterministic | Method::McDropout | Method::ConcreteDropout, _)
+            | (Method::GaussianDropout, _) => Box::new(Plain::of(map).with_length_scale(*length_scale)?),
+            (Method::MeanField, _) => Box::new(Variational::mean_field(map, prior.clone())?),
+            (Method::VariationalDropout, WeightNoise::Independent) => {
+                Box::new(Variational::of(map, IndependentVd::new(*grain)))
+            }
+            (Method::VariationalDropout, WeightNoise::Correlated) => Box::new(Plain::of(map)),
+            (Method::SparseVd, _) => Box::new(Variational::of(map, SparseVd::new())),
         })
     }
 }

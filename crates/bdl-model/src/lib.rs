@@ -40,7 +40,7 @@ pub use crate::error::{Error, Place};
 pub use crate::evaluate::{Evaluation, TargetScores};
 pub use crate::idx::{Images, Labels};
 pub use crate::likelihood::Likelihood;
-pub use crate::method::Method;
+pub use crate::method::{Method, WeightNoise};
 pub use crate::model::{LayerSummary, Model};
 pub use crate::net::{Conv, Net, Part, Pooling, Shape};
 pub use crate::output::{OutputValue, PredictedRow, write_csv_header, write_csv_row};
@@ -68,5 +68,5 @@ pub use bdl_infer::{
     FitConfig, FitSummary, KlSchedule, KlWarmup, Optimizer, Passes, Progress, RayonPool, Schedule,
     TrainingRecord,
 };
-pub use bdl_layers::{Activation, Estimator, FORMAT_VERSION, LayerReport, Measure, Prior, Scope};
+pub use bdl_layers::{Activation, Estimator, FORMAT_VERSION, Grain, LayerReport, Measure, Prior, Scope};
 pub use bdl_metrics::Metric;

@@ -74,7 +74,8 @@ fn a_learned_noise_is_that_of_the_residuals() {
 /// and the deviation of the noise, learned from 500 rows on either side of the step, one of 3 %, or 1.3 points. With one
 /// they are wider than they should be, and not for want of training: a learned noise contains the spread of the
 /// draws (`docs/math.md#learned-noise`), which the prediction then adds once more. Of mean field that is 4 points
-/// at 50 %. MC dropout disturbs more: 13 points were measured, and the test only asks that it be never too narrow. The
+/// at 50 %. MC dropout disturbs more: 13 points were measured, and the test only asks that it be never too narrow, nor Gaussian dropout, whose
+/// noise has the same variance. The
 /// tight test, of a model in which nothing is learned but the weights, is `predictions_of_a_well_specified_model_are_calibrated`
 /// in `bdl-infer`.
 fn surplus(method: Method) -> [f64; 3] {
@@ -98,7 +99,9 @@ fn intervals_cover_what_they_promise_on_fresh_rows() {
             assert!((-0.03..above).contains(&off), "{method:?}: {name} is off by {off}");
         }
         let off = fresh.metric("calibration_error").unwrap().value;
-        assert!(off < 0.03 || method == Method::McDropout, "{method:?}: {off}");
+        // Those of a given rate disturb whatever the data say.
+        let disturbs = matches!(method, Method::McDropout | Method::GaussianDropout);
+        assert!(off < 0.03 || disturbs, "{method:?}: {off}");
     }
 }
 

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 
 use bdl_layers::{Container, Section};
 use bdl_model::{
-    Architecture, Error, FeatureKind, FileEvent, FilePrediction, Images, Labels, Method, Model, Net, Outputs,
-    Passes, Scope, Shape, TrainConfig, Training, Valid,
+    Architecture, Error, FeatureKind, FileEvent, FilePrediction, Grain, Images, Labels, Method, Model, Net,
+    Outputs, Passes, Scope, Shape, TrainConfig, Training, Valid, WeightNoise,
 };
 use bdl_tensor::Serial;
 use flate2::Compression;
@@ -459,6 +459,44 @@ fn dropout_masks_pixels_and_units_and_channels_in_whole() {
     let (kinds, _) = built("8x8x1-conv3:3-pool2-conv4:3-12-10", Method::McDropout);
     let masks: Vec<&str> = kinds.iter().map(String::as_str).filter(|kind| kind.contains("dropout")).collect();
     assert_eq!(masks, ["dropout", "dropout2d", "dropout", "dropout"]);
+}
+
+/// Kinds of a network with convolutions, activations left out, and the lengths of the blocks of this name.
+fn noisy(architecture: Architecture, block: &str) -> (Vec<String>, Vec<usize>) {
+    let net = Some("8x8x1-conv3:3-pool2-conv4:3-12-10".parse().unwrap());
+    let bnn = Architecture { net, ..architecture }.build(Shape::Image([8, 8, 1]), Outputs::Classes(10), 1.0);
+    let bnn = bnn.unwrap();
+    let kinds = bnn.plan().layers().map(|(_, layer)| layer.kind().to_owned());
+    let kinds = kinds.filter(|kind| !["activation", "max-pool2d"].contains(&kind.as_str())).collect();
+    let blocks = bnn.plan().entries().iter().filter(|entry| entry.block.name == block);
+    (kinds, blocks.map(|entry| entry.block.len()).collect())
+}
+
+#[test]
+fn noise_is_on_pixels_units_and_channels_and_has_as_many_variances_as_asked_for() {
+    let of = |method| Architecture { method, ..Architecture::default() };
+    let (kinds, rates) = noisy(of(Method::ConcreteDropout), "drop.logit");
+    assert_eq!(kinds, ["conv2d", "concrete-conv2d", "concrete-dense", "concrete-dense"]);
+    assert_eq!(rates, [1, 1, 1]);
+    let (kinds, _) = noisy(of(Method::GaussianDropout), "");
+    let noise = "gaussian-dropout";
+    assert_eq!(kinds, [noise, "conv2d", noise, "conv2d", noise, "dense", noise, "dense"]);
+    for (grain, alphas) in
+        [(Grain::Layer, [1, 1, 1, 1]), (Grain::Unit, [3, 4, 12, 10]), (Grain::Weight, [27, 108, 48, 120])]
+    {
+        let (kinds, got) =
+            noisy(Architecture { grain, ..of(Method::VariationalDropout) }, "weight.logit_alpha");
+        let [conv, dense] = ["independent-vd-conv2d", "independent-vd-dense"];
+        assert_eq!((kinds, got), ([conv, conv, dense, dense].map(String::from).to_vec(), alphas.to_vec()));
+    }
+    let correlated = Architecture { weight_noise: WeightNoise::Correlated, ..of(Method::VariationalDropout) };
+    let (kinds, alphas) = noisy(correlated.clone(), "logit_alpha");
+    let noise = "correlated-vd";
+    assert_eq!(kinds, [noise, "conv2d", noise, "conv2d", noise, "dense", noise, "dense"]);
+    // Pixels of the input, channels, and units.
+    assert_eq!(alphas, [64, 3, 4, 12]);
+    let refused = Architecture { grain: Grain::Weight, ..correlated }.build(3, Outputs::Real, 1.0);
+    assert_eq!(message(refused), "correlated-vd: grain must be Layer or Unit, got Weight");
 }
 
 #[test]

@@ -14,6 +14,27 @@ pub enum Grain {
     Weight,
 }
 
+impl Grain {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Layer, Self::Unit, Self::Weight];
+
+    /// Its name, as on the command line.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Layer => "layer",
+            Self::Unit => "unit",
+            Self::Weight => "weight",
+        }
+    }
+
+    /// The grain of a name.
+    #[must_use]
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|grain| grain.name() == name)
+    }
+}
+
 /// The form in which a file holds a [`Grain`]; frozen.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) enum GrainV1 {
