@@ -565,6 +565,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn an_epoch_that_cannot_be_compared_is_kept_only_before_the_first_that_can() {
+        let mut kept = Kept { params: vec![0.0], report: None, best: None, waited: 0 };
+        let mut consider = |epoch, nll, comparable| {
+            let valid_nll = Some(nll);
+            let (nll_mean, kl, elbo, kl_weight, lr) = Default::default();
+            let (step, rows_seen) = Default::default();
+            let progress = Progress { epoch, step, rows_seen, nll_mean, kl, elbo, kl_weight, lr, valid_nll };
+            kept.consider(&progress, &[nll as f32], comparable);
+            (kept.params[0], kept.waited)
+        };
+        let epochs = [(1.0, false), (2.0, true), (0.5, false), (1.5, true), (0.25, false), (1.75, true)];
+        let told: Vec<_> = (1..).zip(epochs).map(|(epoch, (nll, can))| consider(epoch, nll, can)).collect();
+        assert_eq!(told, [(1.0, 0), (2.0, 0), (2.0, 0), (1.5, 0), (1.5, 0), (1.5, 1)]);
+    }
+
+    #[test]
     fn batches_take_each_row_once_and_differ_by_at_most_one() {
         for (rows, batch) in [(1, 32), (33, 32), (10, 4), (64, 32), (7, 1)] {
             let batches = usize::div_ceil(rows, batch);

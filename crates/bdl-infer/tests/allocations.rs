@@ -8,7 +8,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use allocation_counter::measure;
 use bdl_dist::{Noise, Purpose};
-use bdl_infer::{Bnn, Data, FitConfig, Gaussian, NoiseSd, Passes, Predictor, RayonPool, Targets, fit};
+use bdl_infer::{
+    Bnn, Data, FitConfig, Gaussian, Heteroscedastic, Independent, NoiseSd, Passes, Predictor, Predicts,
+    RayonPool, Targets, fit,
+};
 use bdl_layers::{
     Activation, ActivationLayer, AvgPool2d, Dense, Dropout, Dropout2d, Estimator, Filters, Image, Layer,
     MaxPool2d, Plan, Prior, Scope, SparseVdConv2d, VariationalConv2d, VariationalDense, Window,
@@ -94,14 +97,31 @@ fn convolutions() -> Bnn {
     ])
 }
 
+/// Three targets from four outputs.
+fn several(inputs: usize, hidden: usize) -> Bnn {
+    let gaussian = || Box::new(Gaussian::new(NoiseSd::Learned { init: 0.5 }).unwrap());
+    let each = Independent::new(vec![gaussian(), Box::new(Heteroscedastic::new()), gaussian()]).unwrap();
+    let layers: Vec<Box<dyn Layer>> = vec![
+        Box::new(VariationalDense::new(inputs, hidden, Prior::StdDev(1.0)).unwrap()),
+        Box::new(ActivationLayer::new(Activation::Relu, hidden).unwrap()),
+        Box::new(VariationalDense::new(hidden, 4, Prior::StdDev(1.0)).unwrap()),
+    ];
+    Bnn::new(Plan::new(layers).unwrap(), Box::new(each)).unwrap()
+}
+
 /// Trains on 5 batches of `batch` rows for some epochs.
 fn train(bnn: &Bnn, batch: usize, estimator: Estimator, epochs: usize, pool: &dyn Pool) {
     let (rows, cols) = (5 * batch, bnn.plan().in_dim());
-    let (mut x, mut y) = (vec![0.0; rows * cols], vec![0.0; rows]);
+    let targets = match bnn.likelihood().predicts() {
+        Predicts::Several(each) => each.targets(),
+        _ => 1,
+    };
+    let (mut x, mut y) = (vec![0.0; rows * cols], vec![0.0; rows * targets]);
     let noise = Noise::new(0, Purpose::Other(0));
     noise.rng(0).normals(&mut x);
     noise.rng(1).normals(&mut y);
-    let data = Data::new(Mat::new(&x, rows, cols).unwrap(), Targets::Real(&y)).unwrap();
+    let y = if targets == 1 { Targets::Real(&y) } else { Targets::Several { y: &y, targets } };
+    let data = Data::new(Mat::new(&x, rows, cols).unwrap(), y).unwrap();
     let mut params = bnn.init(&Noise::new(0, Purpose::Init));
     let config = FitConfig { epochs, batch, estimator, ..FitConfig::default() };
     fit(bnn, &mut params, data, None, &config, pool, &mut |_| ControlFlow::Continue(())).unwrap();
@@ -115,7 +135,7 @@ fn steady(bnn: &Bnn, batch: usize, estimator: Estimator) -> u64 {
 
 #[test]
 fn steady_steps_of_small_networks_allocate_nothing() {
-    for bnn in [mc_dropout(13, 50), mean_field(13, 50), convolutions()] {
+    for bnn in [mc_dropout(13, 50), mean_field(13, 50), convolutions(), several(13, 50)] {
         for estimator in Estimator::ALL {
             assert_eq!(steady(&bnn, 32, estimator), 0, "{estimator:?}");
         }
