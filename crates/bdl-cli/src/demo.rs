@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::args::{Cli, Command, DemoArgs, EvaluateArgs, Format, PredictArgs};
 use crate::out::{self, significant, table};
 use crate::train_args::TrainArgs;
-use crate::{evaluate, predict, train};
+use crate::{evaluate, layers, predict, train};
 
 const WINE: &str = include_str!("../data/winequality-red.csv");
 const TRAIN: &str = "train.csv";
@@ -37,7 +37,7 @@ pub(crate) fn run(args: &DemoArgs) -> Result<()> {
         out::line(intro(args, &train_text, &test_text))?;
     }
     let trained = train::work(&calls.train, false)?;
-    train::warn(&trained.training.model)?;
+    layers::warn(&trained.training.model.layers()?);
     let evaluation = evaluate::score(&calls.evaluate, &trained.training.model)?;
     predict::work(&calls.predict)?;
     let rows = predictions(&args.dir.join(PREDICTIONS))?;

@@ -9,12 +9,14 @@ use serde_json::{Value, json};
 
 use crate::args::{Format, InspectArgs};
 use crate::explain::{method_name, method_text};
+use crate::layers::{layer_table, layers_json, warn};
 use crate::out::{self, count, counted, listed, pairs, significant, table};
 use crate::prune::{kept_text, pruning_json, rule};
 
 pub(crate) fn run(args: &InspectArgs) -> Result<()> {
     let model = Model::load(&args.model)?;
     let layers = model.layers()?;
+    warn(&layers);
     let times = model.row_times(model.passes())?;
     if args.format == Format::Json {
         return Ok(out::json(&as_json(&model, &layers, times)?)?);
@@ -101,33 +103,6 @@ fn missing(model: &Model) -> &'static str {
     }
 }
 
-fn layer_table(layers: &[LayerSummary]) -> String {
-    let share = |x: Option<f64>| x.map_or(String::new(), |x| format!("{:.1} %", 100.0 * x));
-    let row = |layer: &LayerSummary| {
-        let report = &layer.report;
-        vec![
-            layer.name.clone(),
-            format!("{} → {}", layer.shape[0], layer.shape[1]),
-            count(layer.parameters),
-            if layer.parameters == 0 { String::new() } else { significant(report.kl, 4) },
-            report.snr_median.map_or(String::new(), |x| significant(x, 3)),
-            share(report.at_prior),
-            share(report.collapsed),
-            report.drop_prob.map_or(String::new(), |p| significant(p, 2)),
-            share(report.sparsity),
-        ]
-    };
-    let header =
-        ["layer", "shape", "parameters", "KL", "median SNR", "at prior", "collapsed", "drop prob", "zeros"];
-    let rows: Vec<Vec<String>> = layers.iter().map(row).collect();
-    // What no layer of this network has is not worth a column.
-    let shown: Vec<usize> =
-        (0..header.len()).filter(|&c| rows.iter().any(|row| !row[c].is_empty())).collect();
-    let header: Vec<&str> = shown.iter().map(|&c| header[c]).collect();
-    let rows = rows.iter().map(|row| shown.iter().map(|&c| row[c].clone()).collect()).collect();
-    table(&header, &(2..header.len()).collect::<Vec<_>>(), rows)
-}
-
 fn feature_table(model: &Model) -> String {
     let row = |feature: &Feature| match &feature.kind {
         FeatureKind::Numeric { mean, std } => {
@@ -153,7 +128,7 @@ fn as_json(model: &Model, layers: &[LayerSummary], times: Option<RowTimes>) -> R
         "task": model.task().to_string(),
         "method": method_name(model),
         "parameters": model.n_params(),
-        "layers": layers.iter().map(layer_json).collect::<Vec<_>>(),
+        "layers": layers_json(layers),
         "members": model.members().len(),
         "member_method": model.method().name(),
         "likelihood": model.likelihood(),
@@ -187,22 +162,6 @@ fn timed_json(pruning: &Pruning, bytes: usize, times: &RowTimes) -> Value {
         fields.insert("samples".to_owned(), json!(times.samples));
     }
     value
-}
-
-fn layer_json(layer: &LayerSummary) -> Value {
-    let report = &layer.report;
-    json!({
-        "name": layer.name,
-        "kind": layer.kind,
-        "shape": layer.shape,
-        "parameters": layer.parameters,
-        "kl": report.kl,
-        "snr_median": report.snr_median,
-        "sparsity": report.sparsity,
-        "at_prior": report.at_prior,
-        "collapsed": report.collapsed,
-        "drop_prob": report.drop_prob,
-    })
 }
 
 fn target_json(target: &Target) -> Value {

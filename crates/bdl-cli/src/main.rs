@@ -12,6 +12,7 @@ mod evaluate;
 mod explain;
 mod images;
 mod inspect;
+mod layers;
 mod out;
 mod output_file;
 mod predict;

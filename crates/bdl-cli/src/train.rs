@@ -6,22 +6,20 @@ use std::time::Instant;
 
 use anyhow::Result;
 use bdl_model::{
-    AUTO_CLASSES, ColumnKind, Images, KlSchedule, Likelihood, Method, Model, Optimizer, Outputs, Progress,
-    RayonPool, Schedule, Schema, SelectedColumn, Selection, Shape, Table, Task, TaskChoice, TrainConfig,
-    TrainProgress, Training, Valid,
+    AUTO_CLASSES, ColumnKind, Images, KlKnown, KlSchedule, LayerSummary, Likelihood, Method, Model,
+    Optimizer, Outputs, Progress, RayonPool, Schedule, Schema, SelectedColumn, Selection, Shape, Table, Task,
+    TaskChoice, TrainConfig, TrainProgress, Training, Valid,
 };
 use serde_json::{Value, json};
 
 use crate::args::Format;
 use crate::explain::{method_name, metrics_json, metrics_table};
 use crate::images;
+use crate::layers::{layer_table, layers_json, warn};
 use crate::out::{self, count, counted, listed, pairs, plural, significant};
 use crate::output_file::{check_writable, refuse_input};
 use crate::progress::Live;
 use crate::train_args::TrainArgs;
-
-/// A layer is called flat or collapsed if more of its weights are.
-const ALARMING: f64 = 0.9;
 
 /// A model that was trained and saved, and what it took.
 #[derive(Debug)]
@@ -56,12 +54,13 @@ impl Figures {
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let talk = args.run.format == Format::Text && !args.quiet;
     let trained = work(args, talk)?;
-    warn(&trained.training.model)?;
+    let layers = trained.training.model.layers()?;
+    warn(&layers);
     if args.run.format == Format::Json {
-        return Ok(out::json(&as_json(args, &trained))?);
+        return Ok(out::json(&as_json(args, &trained, &layers))?);
     }
     if talk {
-        result(args, &trained)?;
+        result(args, &trained, &layers)?;
     }
     Ok(())
 }
@@ -309,7 +308,7 @@ pub(crate) fn valid(config: &TrainConfig) -> String {
 }
 
 /// What came out.
-fn result(args: &TrainArgs, trained: &Trained) -> Result<()> {
+fn result(args: &TrainArgs, trained: &Trained, layers: &[LayerSummary]) -> Result<()> {
     let Trained { training, figures, seconds, .. } = trained;
     let kept: Vec<String> = training.members.iter().map(|m| m.kept.epoch.to_string()).collect();
     let last: Vec<String> = training.members.iter().map(|m| m.last.epoch.to_string()).collect();
@@ -321,7 +320,7 @@ fn result(args: &TrainArgs, trained: &Trained) -> Result<()> {
         ("rows", format!("{} trained on, {} held out", count(training.rows), count(training.valid_rows))),
         ("NLL", format!("{} nats per training row", significant(figures.nll, 4))),
         ("KL", format!("{} nats over all weights", significant(figures.kl, 4))),
-        ("ELBO", format!("{} nats (-rows·NLL - KL)", significant(figures.elbo, 5))),
+        ("ELBO", format!("{} nats (-rows·NLL - KL{})", significant(figures.elbo, 5), worth(&training.model))),
         ("kept epoch", epoch),
         ("time", format!("{} s", significant(*seconds, 2))),
         ("model", args.out.display().to_string()),
@@ -329,7 +328,8 @@ fn result(args: &TrainArgs, trained: &Trained) -> Result<()> {
     if training.model.members().len() > 1 {
         rows.insert(4, ("", "means over the members".to_owned()));
     }
-    out::line(pairs(rows).trim_end())?;
+    out::line(pairs(rows))?;
+    out::line(layer_table(layers).trim_end())?;
     if let Some(valid) = &training.valid {
         out::line("\nOn the rows held out:\n")?;
         out::line(metrics_table(valid, args.target_name()).trim_end())?;
@@ -337,32 +337,19 @@ fn result(args: &TrainArgs, trained: &Trained) -> Result<()> {
     Ok(())
 }
 
-/// Warns of posteriors that say nothing.
-pub(crate) fn warn(model: &Model) -> Result<()> {
-    for layer in model.layers()? {
-        let percent = |share: f64| format!("{:.0} %", 100.0 * share);
-        if let Some(share) = layer.report.at_prior.filter(|share| *share > ALARMING) {
-            out::warning(format_args!(
-                "{}: {} of the weights are still at their prior, so the layer has learned little; \
-                 try more epochs, --kl-warmup or fewer hidden units",
-                layer.name,
-                percent(share)
-            ));
-        }
-        if let Some(share) = layer.report.collapsed.filter(|share| *share > ALARMING) {
-            out::warning(format_args!(
-                "{}: {} of the weights have shrunk to a point, so predictions will look surer than they are; \
-                 try a larger --kl-weight or a smaller --lr",
-                layer.name,
-                percent(share)
-            ));
+/// What the ELBO does not tell.
+fn worth(model: &Model) -> &'static str {
+    match model.bnn().plan().kl_known() {
+        KlKnown::Exactly => "",
+        KlKnown::UpToConstant => "; up to a constant, so no bound",
+        KlKnown::Improper => {
+            "; no bound, since the log-uniform prior is improper: it orders runs of this network"
         }
     }
-    Ok(())
 }
 
 /// Exactly the keys of the contract, see `docs/cli.md`.
-fn as_json(args: &TrainArgs, trained: &Trained) -> Value {
+fn as_json(args: &TrainArgs, trained: &Trained, layers: &[LayerSummary]) -> Value {
     let Trained { training, figures, seconds, features } = trained;
     json!({
         "model": args.out.display().to_string(),
@@ -377,5 +364,7 @@ fn as_json(args: &TrainArgs, trained: &Trained) -> Value {
         "nll": figures.nll,
         "kl": figures.kl,
         "valid": training.valid.as_ref().map(metrics_json),
+        "elbo_is_bound": training.model.bnn().plan().kl_known() == KlKnown::Exactly,
+        "layers": layers_json(layers),
     })
 }

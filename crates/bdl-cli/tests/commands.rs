@@ -61,7 +61,9 @@ fn all_commands(dir: &Dir, data: &str, train: &str, task: &str, metrics: &[&str]
             "elbo",
             "nll",
             "kl",
-            "valid"
+            "valid",
+            "elbo_is_bound",
+            "layers"
         ],
         "{train}"
     );
@@ -78,7 +80,11 @@ fn all_commands(dir: &Dir, data: &str, train: &str, task: &str, metrics: &[&str]
         (&trained["parameters"], &trained["method"])
     );
     let layer = &inspected["layers"][0];
-    assert_eq!(keys(layer)[..7], ["name", "kind", "shape", "parameters", "kl", "snr_median", "sparsity"]);
+    let first =
+        ["name", "kind", "shape", "parameters", "kl", "snr_median", "sparsity", "at_prior", "collapsed"];
+    let then = ["drop_prob", "kl_per_weight", "snr", "log_alpha", "noise", "inside"];
+    assert_eq!(keys(layer), [&first[..], &then].concat());
+    assert_eq!(inspected["layers"], trained["layers"]);
     assert!(dir.bdl("inspect m.bdl").ok().contains(task));
 
     let evaluated = dir.bdl(&format!("evaluate m.bdl {data} --samples 5 --seed 3 --format json")).json();
@@ -95,6 +101,60 @@ fn all_commands(dir: &Dir, data: &str, train: &str, task: &str, metrics: &[&str]
     assert_eq!((run.code, run.out.as_str(), dir.text("p.csv")), (0, "", out.clone()));
     assert!(run.err.contains("seed 0"), "{run:?}");
     out.lines().next().unwrap().to_owned()
+}
+
+#[test]
+fn layers_are_reported_and_an_elbo_that_bounds_nothing_says_so() {
+    let dir = Dir::new().with("a.csv", numbers(40));
+    let train = |flags: &str| short(&format!("train a.csv --target y --ignore id,flat --out m.bdl {flags}"));
+    for (flags, is_bound, words) in [
+        ("--method mean-field", true, "(-rows·NLL - KL)"),
+        ("--method deterministic", false, "up to a constant, so no bound"),
+        ("--method sparse-vd", false, "no bound, since the log-uniform prior is improper"),
+        (
+            "--method mean-field --prior log-uniform",
+            false,
+            "no bound, since the log-uniform prior is improper",
+        ),
+    ] {
+        let text = dir.bdl(&train(flags)).ok();
+        assert!(text.contains(words), "{words:?} is not in {text}");
+        let trained = dir.bdl(&format!("{} --format json", train(flags))).json();
+        assert_eq!(trained["elbo_is_bound"], is_bound, "{flags}");
+        let layer = &trained["layers"][0];
+        let of_posteriors = !flags.contains("deterministic");
+        assert!(layer["kl_per_weight"].as_f64().is_some_and(|kl| kl > 0.0), "{trained}");
+        for key in ["snr", "log_alpha"] {
+            let quantiles = &layer[key];
+            assert_eq!(quantiles.is_object(), of_posteriors, "{flags}");
+            if of_posteriors {
+                assert_eq!(keys(quantiles), ["q05", "q25", "q50", "q75", "q95"]);
+                assert!(quantiles["q05"].as_f64() <= quantiles["q95"].as_f64());
+            }
+        }
+        for told in [&text, &dir.bdl("inspect m.bdl").ok()] {
+            for column in ["per weight", "SNR 5, 50, 95 %", "ln alpha 5, 50, 95 %"] {
+                assert_eq!(
+                    told.contains(column),
+                    of_posteriors || column == "per weight",
+                    "{column}: {told}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn a_layer_that_has_learned_nothing_is_warned_of_by_name() {
+    let dir = Dir::new().with("a.csv", numbers(40));
+    let flags = "--method mean-field --kl-weight 1e6 --kl-warmup 0 --epochs 200 --lr 0.1 --hidden 4 --quiet";
+    let run = dir.bdl(&format!("train a.csv --target y --ignore id,flat --out m.bdl {flags}"));
+    let inspected = dir.bdl("inspect m.bdl");
+    for run in [run, inspected] {
+        let warned = run.err.lines().filter(|line| line.starts_with("warning: 0.variational-dense: "));
+        assert_eq!((run.code, warned.count()), (0, 1), "{run:?}");
+        assert!(run.err.contains("of the weights are still at their prior"), "{run:?}");
+    }
 }
 
 #[test]

@@ -10,9 +10,9 @@ use serde::{Deserialize, Serialize};
 use crate::conv::{Conv2dMap, Filters};
 use crate::dense::{check_positive, init_he};
 use crate::image::Image;
-use crate::layer::{Backward, Context, Form, KlAt, Layer, LayerReport, Scratch};
+use crate::layer::{Backward, Context, Form, KlAt, Layer, Scratch};
 use crate::map::{DenseMap, LinearMap};
-use crate::{Block, Draw, Error, Pass, Role, codec};
+use crate::{Block, Draw, Error, LayerReport, Pass, Role, codec};
 use masks::Tape;
 use rate::Rate;
 
@@ -277,6 +277,7 @@ impl<M: LinearMap> Layer for ConcreteDropout<M> {
             kl: self.kl(at),
             sparsity: Some(zeros as f64 / p.weight.len() as f64),
             drop_prob: Some(p.rate.drop_prob),
+            kl_weights: Some(p.weight.len() + p.bias.len()),
             ..LayerReport::default()
         }
     }

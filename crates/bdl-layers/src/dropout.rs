@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::dense::check_dims;
 use crate::image::Image;
-use crate::layer::{Backward, Context, Form, KlAt, Layer, LayerReport, Scratch};
-use crate::{Activation, Draw, Error, Pass, codec};
+use crate::layer::{Backward, Context, Form, KlAt, Layer, Scratch};
+use crate::{Activation, Draw, Error, LayerReport, Pass, codec};
 
 /// Dropout with inverted scaling, on in training and in Monte Carlo prediction: one bit for each unit, which holds at all positions
 /// of a row.

@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::dense::check_positive;
 use crate::prior::{self, OfWeight};
+use crate::report::{AT_PRIOR, POINT, share};
 use crate::{Error, KlAt, KlTerm, LayerReport, Measure, Prior, Registry};
 
 pub use grain::Grain;
 pub(crate) use grain::GrainV1;
-pub(crate) use independent_vd::logit;
 pub use independent_vd::{IndependentVd, IndependentVdConv2d, IndependentVdDense, IndependentVdV1};
+pub(crate) use independent_vd::{alphas_at_prior, ln_alpha, logit};
 pub use sparse_vd::{SparseVd, SparseVdConv2d, SparseVdDense, SparseVdV1};
 
 /// The sizes of a layer that its posterior family needs to know.
@@ -149,8 +150,25 @@ pub trait Family: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// [`Layer::kl_terms`](crate::Layer::kl_terms). A family that says `None` implements `kl` and `kl_grad` itself.
     fn kl_terms(&self, extent: &Extent) -> Option<Vec<KlTerm>>;
 
-    /// What a reader wants to know about the posterior.
-    fn report(&self, extent: &Extent, at: &KlAt<'_>) -> LayerReport;
+    /// What a reader wants to know about the posterior: all that its `ln alpha` say, unless the family knows more.
+    fn report(&self, extent: &Extent, at: &KlAt<'_>) -> LayerReport {
+        of_log_alpha(self, extent, at)
+    }
+}
+
+/// A report of the KL and of what `ln alpha` say.
+fn of_log_alpha<F: Family>(family: &F, extent: &Extent, at: &KlAt<'_>) -> LayerReport {
+    let [mu, raw] = weights_of(family, extent, at.params);
+    let mut log_alpha = vec![0.0; mu.len()];
+    family.log_alpha(mu, raw, &mut log_alpha);
+    LayerReport { kl: family.kl(extent, at), ..LayerReport::of_log_alpha(log_alpha) }
+}
+
+/// Means and raw parameters of a layer's weights.
+fn weights_of<'a, F: Family>(family: &F, extent: &Extent, params: &'a [f32]) -> [&'a [f32]; 2] {
+    let (mu, rest) = params.split_at(extent.weights());
+    let raws: usize = family.raw_shape(&extent.weight_shape).iter().product();
+    [mu, &rest[..raws]]
 }
 
 /// A deviation that is as good as 0 and has a raw parameter.
@@ -272,29 +290,22 @@ impl Family for MeanField {
     }
 
     fn report(&self, extent: &Extent, at: &KlAt<'_>) -> LayerReport {
-        let (mu, rest) = at.params.split_at(extent.weights());
-        let rho = &rest[..extent.weights()];
+        let report = of_log_alpha(self, extent, at);
+        let [mu, rho] = weights_of(self, extent, at.params);
         let [prior, _] = self.priors(extent.fan_in);
-        let prior = prior.nearest_normal();
-        let mut snr: Vec<f32> = mu.iter().zip(rho).map(|(mu, &rho)| mu.abs() / math::softplus(rho)).collect();
-        let share = |count: usize| Some(count as f64 / snr.len() as f64);
-        let at_prior = prior.and_then(|prior| {
-            let like_it = |(mu, rho): (&f32, &f32)| kl_one(*mu, *rho, &prior) < 0.01;
-            share(mu.iter().zip(rho).filter(|weight| like_it(*weight)).count())
-        });
-        let collapsed = prior.and_then(|prior| {
-            let point = 1e-6 * prior.std_dev();
-            share(rho.iter().filter(|&&rho| f64::from(math::softplus(rho)) < point).count())
-        });
-        let middle = snr.len() / 2;
-        let median = *snr.select_nth_unstable_by(middle, f32::total_cmp).1;
-        LayerReport {
-            kl: self.kl(extent, at),
-            snr_median: Some(f64::from(median)),
-            at_prior,
-            collapsed,
-            ..LayerReport::default()
-        }
+        let weights = mu.iter().zip(rho);
+        let Some(normal) = prior.nearest_normal() else {
+            // Any width is as near as any other: the prior is all noise.
+            let form = prior.kl_form();
+            let kl = |mu: f32, rho: f32| form.shard([&[mu], &[rho]]);
+            let least = kl(0.0, 0.0);
+            let at_prior = share(weights, |(mu, rho)| kl(*mu, *rho) - least < AT_PRIOR);
+            return report.with_at_prior(at_prior).flat_if_all_noise();
+        };
+        let at_prior = share(weights, |(mu, rho)| kl_one(*mu, *rho, &normal) < AT_PRIOR);
+        let point = POINT * normal.std_dev();
+        let collapsed = share(rho.iter(), |rho| f64::from(math::softplus(*rho)) < point);
+        LayerReport { collapsed, ..report.with_at_prior(at_prior) }
     }
 }
 

@@ -5,7 +5,7 @@ mod density;
 use std::ops::Range;
 use std::sync::Arc;
 
-use bdl_dist::{Density, Normal, kl_normal};
+use bdl_dist::{Density, Noise, Normal, Purpose, kl_normal};
 use bdl_tensor::kernels;
 
 use crate::KlNoise;
@@ -61,7 +61,32 @@ pub enum KlForm {
     },
 }
 
+/// What a KL divergence is known up to, and with it what an ELBO is worth: `docs/math.md#elbo`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KlKnown {
+    /// Nothing: the ELBO is a lower bound of the log evidence.
+    Exactly,
+    /// A constant of the network and its settings: the ELBO bounds nothing.
+    UpToConstant,
+    /// Any constant, since the prior is improper: there is no evidence that an ELBO could bound.
+    Improper,
+}
+
 impl KlForm {
+    /// What the KL is known up to.
+    #[must_use]
+    pub fn known(&self) -> KlKnown {
+        match self {
+            Self::Zero | Self::Normal { .. } => KlKnown::Exactly,
+            Self::Squares { .. } => KlKnown::UpToConstant,
+            Self::LogUniform | Self::Dropout { .. } => KlKnown::Improper,
+            Self::Density { prior } => match prior.draw(&mut Noise::new(0, Purpose::Other(0)).rng(0)) {
+                Some(_) => KlKnown::Exactly,
+                None => KlKnown::Improper,
+            },
+        }
+    }
+
     /// Whether an estimate of its gradient takes a draw of each weight.
     #[must_use]
     pub fn draws(&self) -> bool {
@@ -127,6 +152,16 @@ impl KlTerm {
         match self.form {
             KlForm::Normal { .. } | KlForm::LogUniform | KlForm::Density { .. } => self.range.len() / 2,
             _ => self.range.len(),
+        }
+    }
+
+    /// Number of weights that the sum is over, each as often as it counts: those that have a prior.
+    #[must_use]
+    pub fn summed(&self) -> usize {
+        match self.form {
+            KlForm::Zero => 0,
+            KlForm::Dropout { weights } => (weights * self.range.len() as f64) as usize,
+            _ => self.weights(),
         }
     }
 

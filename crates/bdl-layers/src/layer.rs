@@ -6,7 +6,7 @@ use bdl_dist::NoiseRng;
 use bdl_tensor::{Mat, MatMut};
 
 use crate::pass::{KlNoise, Site};
-use crate::{Activation, Block, Draw, Error, KlTerm, Pass, Prunable};
+use crate::{Activation, Block, Draw, Error, KlTerm, LayerReport, Pass, Prunable};
 
 /// A layer: a specification without parameters, and the functions that go with it.
 ///
@@ -273,23 +273,4 @@ pub struct KlAt<'a> {
     /// The noise of a training step, for a KL that has no closed form. Without any, [`Layer::kl_grad`] gives the gradient
     /// of [`Layer::kl`].
     pub noise: Option<KlNoise<'a>>,
-}
-
-/// What a reader wants to know about a trained layer.
-#[derive(Clone, Debug, Default, PartialEq)]
-#[non_exhaustive]
-pub struct LayerReport {
-    /// KL divergence in nats, summed over the layer's weights.
-    pub kl: f64,
-    /// Median of |mu|/sigma over the variational weights.
-    pub snr_median: Option<f64>,
-    /// Share of the variational weights whose posterior is the prior: KL below 0.01 nats.
-    pub at_prior: Option<f64>,
-    /// Share of the variational weights whose posterior has shrunk to a point: sigma below 1e-6 of the
-    /// prior's.
-    pub collapsed: Option<f64>,
-    /// Share of weights that are exactly zero, or that are gone.
-    pub sparsity: Option<f64>,
-    /// Probability that a unit is dropped.
-    pub drop_prob: Option<f64>,
 }

@@ -29,6 +29,7 @@ mod prior;
 mod prune;
 mod pruned;
 mod registry;
+mod report;
 mod residual;
 mod variational;
 mod workspace;
@@ -47,8 +48,8 @@ pub use file::{Container, FORMAT_VERSION, PARAMS, PLAN, Section, push_network, r
 pub use flatten::{Flatten, ImageOrder};
 pub use gaussian_dropout::{CorrelatedVd, GaussianDropout};
 pub use image::{Image, Window};
-pub use kl::{KlForm, KlTerm};
-pub use layer::{Backward, Context, Form, KlAt, Layer, LayerReport, Scratch};
+pub use kl::{KlForm, KlKnown, KlTerm};
+pub use layer::{Backward, Context, Form, KlAt, Layer, Scratch};
 pub use map::{DenseMap, DenseV1, LinearMap};
 pub use monte_carlo::{MonteCarlo, PassRows};
 pub use norm::{BatchNorm, LayerNorm};
@@ -63,6 +64,7 @@ pub use pruned::{
     PrunedVariationalDense, Thin,
 };
 pub use registry::{LayerBuilder, PriorBuilder, Registry};
+pub use report::{LayerReport, LayerSummary, Quantiles};
 pub use residual::Residual;
 pub use variational::{Variational, VariationalConv2d, VariationalDense};
 pub use workspace::Workspace;

@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::conv::{Conv2dMap, Filters};
 use crate::dense::{check_positive, init_he};
 use crate::image::Image;
-use crate::layer::{Backward, Context, Form, KlAt, Layer, LayerReport, Scratch};
+use crate::layer::{Backward, Context, Form, KlAt, Layer, Scratch};
 use crate::map::{DenseMap, LinearMap};
-use crate::{Block, Error, KlForm, KlTerm, Pass, Role, codec};
+use crate::{Block, Error, KlForm, KlTerm, LayerReport, Pass, Role, codec};
 
 /// A layer `y = W(x) + b` with one value per weight of a linear map.
 ///

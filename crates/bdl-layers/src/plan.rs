@@ -5,7 +5,7 @@ mod walk;
 use bdl_dist::{Noise, NoiseRng};
 use bdl_tensor::{Mat, MatMut, kernels};
 
-use crate::layer::{Context, KlAt, Layer, LayerReport};
+use crate::layer::{Context, KlAt, Layer};
 use crate::pass::MAX_LAYERS;
 use crate::workspace::Workspace;
 use crate::{BlockEntry, Error, KlTerm, Pass, place};
@@ -339,16 +339,6 @@ impl Plan {
         self.layers.iter().map(of_layer).collect()
     }
 
-    /// A report for each layer.
-    ///
-    /// # Errors
-    /// [`Error::Length`] for a parameter vector of the wrong length.
-    pub fn report(&self, params: &[f32]) -> Result<Vec<LayerReport>, Error> {
-        check_len("report params", self.n_params, params.len())?;
-        let at = KlAt { params, input_keep_prob: 1.0, noise: None };
-        Ok(self.layers.iter().map(|l| l.layer.report(&self.kl_at(l, &at))).collect())
-    }
-
     /// Name of the first layer that makes a non-finite value out of finite ones in this pass, for the
     /// message when training has to stop.
     ///
@@ -373,7 +363,7 @@ impl Plan {
         Ok(None)
     }
 
-    fn kl_at<'a>(&self, l: &Placed, at: &KlAt<'a>) -> KlAt<'a> {
+    pub(crate) fn kl_at<'a>(&self, l: &Placed, at: &KlAt<'a>) -> KlAt<'a> {
         let input_keep_prob = self.input_keep_prob(l, at.input_keep_prob);
         let noise = at.noise.map(|noise| noise.behind(l.start));
         KlAt { params: &at.params[l.start..l.end], input_keep_prob, noise }

@@ -4,10 +4,10 @@ use bdl_dist::NoiseRng;
 use bdl_tensor::{Mat, MatMut, kernels};
 use serde::{Deserialize, Serialize};
 
-use crate::layer::{Backward, Context, KlAt, Layer, LayerReport, Scratch};
+use crate::layer::{Backward, Context, KlAt, Layer, Scratch};
 use crate::plan::{Back, TapeMut};
 use crate::workspace::tape_ends;
-use crate::{Block, Error, KlTerm, Pass, Plan, Registry, codec};
+use crate::{Block, Error, KlTerm, LayerReport, Pass, Plan, Registry, codec};
 
 /// `y = x + f(x)`, where f is a stack of layers as wide at its end as at its beginning.
 ///
@@ -192,6 +192,6 @@ impl Layer for Residual {
     }
 
     fn report(&self, at: &KlAt<'_>) -> LayerReport {
-        LayerReport { kl: self.kl(at), ..LayerReport::default() }
+        LayerReport { kl: self.kl(at), inside: self.inner.summary_inside(at), ..LayerReport::default() }
     }
 }

@@ -15,9 +15,9 @@ use crate::conv::{Conv2dMap, Filters};
 use crate::dense::init_he;
 use crate::family::{Extent, Family, MeanField};
 use crate::image::Image;
-use crate::layer::{Backward, Context, KlAt, Layer, LayerReport, Scratch};
+use crate::layer::{Backward, Context, KlAt, Layer, Scratch};
 use crate::map::{DenseMap, LinearMap};
-use crate::{Block, Draw, Error, KlTerm, Pass, Prior, Prunable, Registry, Role, codec};
+use crate::{Block, Draw, Error, KlTerm, LayerReport, Pass, Prior, Prunable, Registry, Role, codec};
 
 /// A layer whose weights have independent normal posteriors: a family of posteriors on a linear map.
 ///
@@ -366,10 +366,7 @@ impl<M: LinearMap, F: Family> Layer for Variational<M, F> {
     }
 
     fn report(&self, at: &KlAt<'_>) -> LayerReport {
-        let report = match self.map.weights() {
-            0 => LayerReport { kl: self.kl(at), ..LayerReport::default() },
-            _ => self.family.report(&self.extent(), at),
-        };
+        let report = self.family.report(&self.extent(), at);
         LayerReport { sparsity: self.map.sparsity().or(report.sparsity), ..report }
     }
 }

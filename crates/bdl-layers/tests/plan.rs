@@ -145,7 +145,7 @@ fn reports_say_what_a_reader_wants_to_know() {
     assert_eq!(reports[1].sparsity, Some(0.5));
     let variational = &reports[2];
     assert_eq!((variational.at_prior, variational.collapsed), (Some(0.25), Some(0.25)));
-    assert!((variational.snr_median.unwrap() - 3.0).abs() < 1e-6);
+    assert!((variational.snr.unwrap().median - 3.0).abs() < 1e-6);
     assert_eq!(variational.kl.to_bits(), plan.kl(&params).unwrap().to_bits());
 }
 

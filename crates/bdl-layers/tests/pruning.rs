@@ -225,7 +225,7 @@ fn a_network_without_weights_is_its_last_biases() {
     let y = predict(&pruned.plan, &pruned.members[0], &numbers(0, 10), &Pass::mean());
     assert_eq!(y, [biases, biases].concat());
     let report = pruned.plan.report(&pruned.members[0]).unwrap();
-    assert_eq!((report[0].sparsity, report[0].snr_median, report[0].kl), (Some(1.0), None, 0.0));
+    assert_eq!((report[0].sparsity, report[0].snr, report[0].kl), (Some(1.0), None, 0.0));
 }
 
 /// Two inputs, four hidden units, one output: unit 0 is fed and read, unit 1 is not read, units 2 and 3 are not fed.

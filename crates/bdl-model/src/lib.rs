@@ -41,7 +41,7 @@ pub use crate::evaluate::{Evaluation, TargetScores};
 pub use crate::idx::{Images, Labels};
 pub use crate::likelihood::Likelihood;
 pub use crate::method::{Method, WeightNoise};
-pub use crate::model::{LayerSummary, Model};
+pub use crate::model::Model;
 pub use crate::net::{Conv, Net, Part, Pooling, Shape};
 pub use crate::output::{OutputValue, PredictedRow, write_csv_header, write_csv_row};
 pub use crate::predict::{
@@ -68,5 +68,8 @@ pub use bdl_infer::{
     FitConfig, FitSummary, KlSchedule, KlWarmup, Optimizer, Passes, Progress, RayonPool, Schedule,
     TrainingRecord,
 };
-pub use bdl_layers::{Activation, Estimator, FORMAT_VERSION, Grain, LayerReport, Measure, Prior, Scope};
+pub use bdl_layers::{
+    Activation, Estimator, FORMAT_VERSION, Grain, KlKnown, LayerReport, LayerSummary, Measure, Prior,
+    Quantiles, Scope,
+};
 pub use bdl_metrics::Metric;

@@ -8,7 +8,7 @@ use bdl_infer::{
     Bnn, Kinds, LIKELIHOOD, Passes, Predicts, RECORD, TrainingRecord, Units, push_bnn, push_record, read_bnn,
     read_record,
 };
-use bdl_layers::{Container, LayerReport, PARAMS, PLAN, Section, codec, write_beside};
+use bdl_layers::{Container, LayerSummary, PARAMS, PLAN, Section, codec, write_beside};
 
 use crate::encode::Encoder;
 use crate::file::{IMAGE, ImageV1, SCHEMA, SchemaV1, TARGETS, TargetsV1};
@@ -142,19 +142,7 @@ impl Model {
     /// # Errors
     /// Never for a model that was trained or loaded here.
     pub fn layers(&self) -> Result<Vec<LayerSummary>, Error> {
-        let reports = self.bnn.report(&self.members[0])?;
-        let plan = self.bnn.plan();
-        Ok(plan
-            .layers()
-            .zip(reports)
-            .map(|((name, layer), report)| LayerSummary {
-                name: name.to_owned(),
-                kind: layer.kind().to_owned(),
-                shape: [layer.in_dim(), layer.out_dim()],
-                parameters: plan.entries().iter().filter(|e| e.owner == name).map(|e| e.range.len()).sum(),
-                report,
-            })
-            .collect())
+        Ok(self.bnn.plan().summary(&self.members[0][self.bnn.network()])?)
     }
 
     /// A predictor for these passes.
@@ -254,21 +242,6 @@ impl Model {
         Self::from_bytes_with(&bytes, kinds)
             .map_err(|e| Error::Model { file: path.display().to_string().into(), source: Box::new(e) })
     }
-}
-
-/// A layer of a trained model, for a reader.
-#[derive(Clone, Debug, PartialEq)]
-pub struct LayerSummary {
-    /// Its name, such as `1.dense`.
-    pub name: String,
-    /// Its kind, such as `dense`.
-    pub kind: String,
-    /// Input and output width.
-    pub shape: [usize; 2],
-    /// Number of its parameters.
-    pub parameters: usize,
-    /// What it learned.
-    pub report: LayerReport,
 }
 
 /// The bytes that every model file begins with, as `bdl_layers::Container` writes them.

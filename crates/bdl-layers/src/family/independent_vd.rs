@@ -4,8 +4,9 @@ use bdl_tensor::{kernels, math};
 use serde::{Deserialize, Serialize};
 
 use super::grain::{Grain, GrainV1};
-use super::{Extent, Family};
+use super::{Extent, Family, of_log_alpha, weights_of};
 use crate::dense::check_alpha;
+use crate::report::{AT_PRIOR, share};
 use crate::variational::kind_of;
 use crate::{
     Conv2dMap, DenseMap, Error, Filters, Image, KlAt, KlForm, KlTerm, LayerReport, LinearMap, Registry,
@@ -187,7 +188,7 @@ impl Family for IndependentVd {
     fn log_alpha(&self, mu: &[f32], raw: &[f32], log_alpha: &mut [f32]) {
         Self::each(mu, raw, |run, raw| {
             for ((out, &mu), &raw) in log_alpha[run.clone()].iter_mut().zip(&mu[run]).zip(raw) {
-                *out = if mu == 0.0 { f32::INFINITY } else { -math::softplus(-raw) };
+                *out = if mu == 0.0 { f32::INFINITY } else { ln_alpha(raw) };
             }
         });
     }
@@ -205,18 +206,23 @@ impl Family for IndependentVd {
     }
 
     fn report(&self, extent: &Extent, at: &KlAt<'_>) -> LayerReport {
-        let (mu, raw) = at.params.split_at(extent.weights());
-        let raws: usize = self.raw_shape(&extent.weight_shape).iter().product();
-        let mut log_alpha = vec![0.0; mu.len()];
-        self.log_alpha(mu, &raw[..raws], &mut log_alpha);
-        let middle = mu.len() / 2;
-        let median = *log_alpha.select_nth_unstable_by(middle, f32::total_cmp).1;
-        LayerReport {
-            kl: self.kl(extent, at),
-            snr_median: Some((-0.5 * f64::from(median)).exp()),
-            ..LayerReport::default()
-        }
+        let [_, raw] = weights_of(self, extent, at.params);
+        of_log_alpha(self, extent, at).with_at_prior(alphas_at_prior(raw))
     }
+}
+
+/// `ln sigmoid(raw)`.
+pub(crate) fn ln_alpha(raw: f32) -> f32 {
+    -math::softplus(-raw)
+}
+
+/// The raw parameter of an alpha that is 1 to all digits.
+const ONE: f32 = 40.0;
+
+/// The share of alphas whose KL is as good as that of `alpha = 1`, the nearest to the prior that there is.
+pub(crate) fn alphas_at_prior(raw: &[f32]) -> Option<f64> {
+    let kl = |raw: f32| kernels::kl_dropout(&[raw]);
+    share(raw.iter(), |raw| kl(*raw) - kl(ONE) < AT_PRIOR)
 }
 
 /// The x with `sigmoid(x) = p`.

@@ -3,8 +3,9 @@
 use bdl_tensor::{kernels, math};
 use serde::{Deserialize, Serialize};
 
-use super::{Extent, Family, LEAST_SIGMA};
+use super::{Extent, Family, LEAST_SIGMA, of_log_alpha, weights_of};
 use crate::dense::check_finite;
+use crate::report::{AT_PRIOR, share};
 use crate::variational::kind_of;
 use crate::{
     Conv2dMap, DenseMap, Error, Filters, Image, KlAt, KlForm, KlTerm, LayerReport, LinearMap, Measure,
@@ -189,16 +190,9 @@ impl Family for SparseVd {
     }
 
     fn report(&self, extent: &Extent, at: &KlAt<'_>) -> LayerReport {
-        let (mu, rest) = at.params.split_at(extent.weights());
-        let mut log_alpha = vec![0.0; mu.len()];
-        self.log_alpha(mu, &rest[..mu.len()], &mut log_alpha);
-        let middle = mu.len() / 2;
-        let median = *log_alpha.select_nth_unstable_by(middle, f32::total_cmp).1;
-        LayerReport {
-            kl: self.kl(extent, at),
-            // |mu|/sigma = alpha^{−½}
-            snr_median: Some((-0.5 * f64::from(median)).exp()),
-            ..LayerReport::default()
-        }
+        let [mu, ln_sigma2] = weights_of(self, extent, at.params);
+        let kl = |(mu, raw): (&f32, &f32)| kernels::kl_log_uniform(&[*mu], &[*raw]);
+        let at_prior = share(mu.iter().zip(ln_sigma2), |weight| kl(weight) < AT_PRIOR);
+        of_log_alpha(self, extent, at).with_at_prior(at_prior).flat_if_all_noise()
     }
 }

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Drawn, Noisy};
 use crate::dense::{check_alpha, check_dims};
-use crate::family::{Grain, GrainV1, logit};
-use crate::layer::{Backward, Context, KlAt, Layer, LayerReport, Scratch};
-use crate::{Block, Draw, Error, KlForm, KlTerm, Pass, Role, codec};
+use crate::family::{Grain, GrainV1, alphas_at_prior, ln_alpha, logit};
+use crate::layer::{Backward, Context, KlAt, Layer, Scratch};
+use crate::{Block, Draw, Error, KlForm, KlTerm, LayerReport, Pass, Role, codec};
 
 /// Variational dropout with correlated weight noise (type B): multiplicative noise of learned variance on the inputs of the layer behind.
 ///
@@ -174,6 +174,8 @@ impl Layer for CorrelatedVd {
     }
 
     fn report(&self, at: &KlAt<'_>) -> LayerReport {
-        LayerReport { kl: self.kl(at), ..LayerReport::default() }
+        let log_alpha = at.params.iter().map(|&raw| ln_alpha(raw)).collect();
+        let report = LayerReport::of_log_alpha(log_alpha).with_at_prior(alphas_at_prior(at.params));
+        LayerReport { kl: self.kl(at), ..report }
     }
 }

@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 use super::Noisy;
 use crate::dense::check_dims;
 use crate::dropout::check_drop_prob;
-use crate::layer::{Backward, Context, Layer, Scratch};
-use crate::{Error, Pass, codec};
+use crate::family::logit;
+use crate::layer::{Backward, Context, KlAt, Layer, Scratch};
+use crate::{Error, LayerReport, Pass, codec};
 
 /// Multiplicative Gaussian noise with the moments of [`Dropout`](crate::Dropout), on in training and in Monte Carlo prediction.
 ///
@@ -109,5 +110,12 @@ impl Layer for GaussianDropout {
 
     fn keep_prob(&self) -> Option<f64> {
         Some(1.0 - self.drop_prob)
+    }
+
+    /// The noise is given, so that nothing can be learned of it.
+    fn report(&self, _: &KlAt<'_>) -> LayerReport {
+        let log_alpha = if self.drop_prob > 0.0 { vec![logit(self.drop_prob)] } else { Vec::new() };
+        let LayerReport { snr, log_alpha, .. } = LayerReport::of_log_alpha(log_alpha);
+        LayerReport { snr, log_alpha, drop_prob: Some(self.drop_prob), ..LayerReport::default() }
     }
 }
