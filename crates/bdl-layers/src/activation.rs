@@ -165,9 +165,9 @@ impl Units for ActivationLayer {
         Ok(Box::new(Self::new(self.activation, self.dim / kept.len() * left)?))
     }
 
-    fn constant(&self, x: f32) -> f32 {
+    fn constant(&self, x: f32) -> Option<f32> {
         let mut y = [0.0];
         self.activation.apply(&[x], &mut y);
-        y[0]
+        Some(y[0])
     }
 }

@@ -370,9 +370,8 @@ impl Thin for Conv2dMap {
     const PRUNED: &'static str = "pruned-conv2d";
 
     fn narrowed(&self, inputs: &[bool], units: &[bool]) -> Result<Self, Error> {
-        let [inputs, channels] = [inputs, units].map(|units| units.iter().filter(|there| **there).count());
-        let image = Image { channels: inputs, ..self.image };
-        Self::new(Self::PRUNED, image, Filters { channels, ..self.filters })
+        let channels = self.out.narrowed(units).channels;
+        Self::new(Self::PRUNED, self.image.narrowed(inputs), Filters { channels, ..self.filters })
     }
 
     fn pattern(&self, weights: &[usize]) -> Result<Pattern, Error> {

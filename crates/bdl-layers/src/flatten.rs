@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::Image;
 use crate::layer::{Backward, Context, Form, Layer};
-use crate::{Activation, Error, codec};
+use crate::{Activation, Error, Prunable, Units, codec};
 
 /// The order in which the numbers of an image stand in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -133,5 +133,26 @@ impl Layer for Flatten {
             ImageOrder::ChannelsFirst => turn(io.dy.data(), [channels, pixels], dx.data_mut()),
         }
         Ok(())
+    }
+    /// Channels first, units are no longer side by side.
+    fn prunable(&self) -> Prunable<'_> {
+        match self.order {
+            ImageOrder::ChannelsLast => Prunable::Units(self),
+            ImageOrder::ChannelsFirst => Prunable::No,
+        }
+    }
+}
+
+impl Units for Flatten {
+    fn units(&self) -> Option<usize> {
+        Some(self.image.channels)
+    }
+
+    fn narrowed(&self, kept: &[bool]) -> Result<Box<dyn Layer>, Error> {
+        Ok(Box::new(Self::new(self.image.narrowed(kept), self.order)?))
+    }
+
+    fn constant(&self, x: f32) -> Option<f32> {
+        Some(x)
     }
 }

@@ -51,6 +51,11 @@ impl Image {
         refuse(layer, argument, format!("of 1 to {LARGEST} elements"), self.shape())
     }
 
+    /// With the channels that are kept.
+    pub(crate) fn narrowed(self, kept: &[bool]) -> Self {
+        Self { channels: kept.iter().filter(|kept| **kept).count(), ..self }
+    }
+
     pub(crate) fn shape(&self) -> String {
         format!("[{}, {}, {}]", self.height, self.width, self.channels)
     }

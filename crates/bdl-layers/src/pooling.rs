@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::{Image, Window, pair, refuse};
 use crate::layer::{Backward, Context, Layer};
-use crate::{Error, codec};
+use crate::{Error, Prunable, Units, codec};
 
 /// Pooling of images, channel by channel.
 ///
@@ -70,6 +70,9 @@ pub trait Pooling: Debug + Send + Sync + 'static {
         io: &Backward<'_>,
         dx: &mut MatMut<'_>,
     ) -> Result<(), Error>;
+
+    /// What becomes of a channel that is `x` everywhere; `None` if that is not one number everywhere.
+    fn constant(window: &Window, x: f32) -> Option<f32>;
 }
 
 /// Of [`MaxPool2d`].
@@ -102,6 +105,10 @@ impl Pooling for Largest {
     ) -> Result<(), Error> {
         Ok(windows.max_backward(pool, io.x, [io.y, io.dy], dx)?)
     }
+
+    fn constant(_: &Window, x: f32) -> Option<f32> {
+        Some(x)
+    }
 }
 
 impl Pooling for Mean {
@@ -125,6 +132,13 @@ impl Pooling for Mean {
         dx: &mut MatMut<'_>,
     ) -> Result<(), Error> {
         Ok(windows.sum_backward(pool, io.dy, 1.0 / count as f32, dx)?)
+    }
+
+    /// Windows that see padding have fewer numbers in their sum.
+    fn constant(window: &Window, x: f32) -> Option<f32> {
+        let count = window.kernel[0] * window.kernel[1];
+        let mean = (0..count).map(|_| x).sum::<f32>() * (1.0 / count as f32);
+        (x == 0.0 || window.padding == [0, 0]).then_some(mean)
     }
 }
 
@@ -204,5 +218,23 @@ impl<P: Pooling> Layer for Pool2d<P> {
             Some(mut dx) => P::backward(ctx.pass.pool(), &self.windows, self.count(), &io, &mut dx),
             None => Ok(()),
         }
+    }
+
+    fn prunable(&self) -> Prunable<'_> {
+        Prunable::Units(self)
+    }
+}
+
+impl<P: Pooling> Units for Pool2d<P> {
+    fn units(&self) -> Option<usize> {
+        Some(self.image.channels)
+    }
+
+    fn narrowed(&self, kept: &[bool]) -> Result<Box<dyn Layer>, Error> {
+        Ok(Box::new(Self::new(self.image.narrowed(kept), self.window)?))
+    }
+
+    fn constant(&self, x: f32) -> Option<f32> {
+        P::constant(&self.window, x)
     }
 }

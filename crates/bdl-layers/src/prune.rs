@@ -59,14 +59,19 @@ pub trait Weights: Layer {
 ///
 /// Channels lie last: column k of the input belongs to unit `k mod units`.
 pub trait Units: Layer {
+    /// Number of units, where the layer works on so many and no other number will do.
+    fn units(&self) -> Option<usize> {
+        None
+    }
+
     /// The same over the units that are kept.
     ///
     /// # Errors
     /// Of a layer that cannot be built.
     fn narrowed(&self, kept: &[bool]) -> Result<Box<dyn Layer>, Error>;
 
-    /// What becomes of a unit that is `x` everywhere.
-    fn constant(&self, x: f32) -> f32;
+    /// What becomes of a unit that is `x` everywhere; `None` if that is not one number everywhere.
+    fn constant(&self, x: f32) -> Option<f32>;
 }
 
 /// How a threshold says that a weight is noise; both are the same ratio: `docs/math.md#pruning`.

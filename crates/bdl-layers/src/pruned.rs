@@ -88,6 +88,8 @@ pub struct Pruned<M> {
     blocks: Vec<usize>,
     /// Of the map it was cut from: weights, and how many an output is a sum over.
     whole: [usize; 2],
+    /// Where the weights lie among all of the map, if so many are left that a product with zeros for the others costs less; else nothing.
+    among: Vec<u32>,
 }
 
 /// What is left of a dense layer with mean-field posteriors.
@@ -117,6 +119,10 @@ impl PrunedSparseVdDense {
 impl PrunedSparseVdConv2d {
     pub(crate) const KIND: &'static str = "sparse-vd-pruned-conv2d";
 }
+
+/// Products are dense from one weight in so many on: about where sixteen rows take as many instructions either way. One row by itself
+/// takes up to twice as many, but the bits of a row must not depend on how many there are.
+const FULL: usize = 2;
 
 /// The form in which a file holds a [`Pruned`] map; frozen.
 #[derive(Debug, Serialize, Deserialize)]
@@ -153,21 +159,47 @@ impl<M: Thin> Pruned<M> {
         let narrow = map.narrowed(&cut.inputs, &cut.units)?;
         let blocks = if rows.count == there.len() { Vec::new() } else { rows.blocks() };
         let always = cut.always(map).into_iter().map(|unit| units.before[unit]).collect();
-        Self {
-            pattern: narrow.pattern(&weights)?,
-            map: narrow,
-            always,
-            blocks,
-            whole: [map.weights(), map.fan_in()],
-        }
-        .in_blocks()
+        Self::with(narrow, &weights, always, blocks, [map.weights(), map.fan_in()])
     }
 
-    fn in_blocks(self) -> Result<Self, Error> {
-        if self.blocks.is_empty() {
-            return Ok(self);
+    fn with(
+        map: M,
+        weights: &[usize],
+        always: Vec<usize>,
+        blocks: Vec<usize>,
+        whole: [usize; 2],
+    ) -> Result<Self, Error> {
+        let mut pattern = map.pattern(weights)?;
+        if !blocks.is_empty() {
+            pattern = pattern.in_blocks(&blocks)?;
         }
-        Ok(Self { pattern: self.pattern.in_blocks(&self.blocks)?, ..self })
+        // The map's own product has blocks of its own.
+        let is_full = blocks.len() <= 1 && weights.len() >= map.weights().div_ceil(FULL);
+        let among = if is_full { weights.iter().map(|&at| at as u32).collect() } else { Vec::new() };
+        Ok(Self { map, pattern, always, blocks, whole, among })
+    }
+
+    /// `W(x)` without the weights of the constant input.
+    fn product(
+        &self,
+        pool: &dyn Pool,
+        x: Mat<'_>,
+        values: &[f32],
+        scratch: &mut [f32],
+        y: &mut MatMut<'_>,
+    ) -> Result<(), Error> {
+        if !self.among.is_empty() {
+            let (whole, of_map) = scratch.split_at_mut(self.map.weights());
+            whole.fill(0.0);
+            self.among.iter().zip(values).for_each(|(&at, &value)| whole[at as usize] = value);
+            return self.map.forward(pool, x, whole, &[], of_map, y);
+        }
+        let (scratch, of_map) = scratch.split_at_mut(self.pattern.scratch());
+        let (starts, width) = (self.map.starts(), y.cols());
+        self.map.reading(pool, x, of_map, &mut |first, x| {
+            let y = &mut y.data_mut()[first * width..(first + x.rows()) * width];
+            Ok(self.pattern.product(values, x, starts, scratch, &mut MatMut::new(y, x.rows(), width)?)?)
+        })
     }
 
     /// The map between the units that are left.
@@ -226,16 +258,16 @@ impl<M: Thin> LinearMap for Pruned<M> {
 
     fn from_config(layer: &str, v: Self::Config) -> Result<Self, Error> {
         let map = M::from_config(layer, v.map)?;
-        let (pattern, always) = (map.pattern(&v.weights.read(map.weights())?)?, v.always.read(map.units())?);
+        let (weights, always) = (v.weights.read(map.weights())?, v.always.read(map.units())?);
         let blocks = v.blocks.iter().map(|&end| end as usize).collect();
         let whole = v.whole.map(|n| n as usize);
-        if whole[0] < pattern.len() || whole[1] == 0 {
+        if whole[0] < weights.len() || whole[1] == 0 {
             let expected =
-                format!("at least {} weights, each of an output that is a sum over some", pattern.len());
+                format!("at least {} weights, each of an output that is a sum over some", weights.len());
             let got = format!("{whole:?}");
             return Err(Error::Argument { layer: layer.to_owned(), argument: "whole", expected, got });
         }
-        Self { map, pattern, always, blocks, whole }.in_blocks()
+        Self::with(map, &weights, always, blocks, whole)
     }
 
     fn in_dim(&self) -> usize {
@@ -273,7 +305,8 @@ impl<M: Thin> LinearMap for Pruned<M> {
     }
 
     fn scratch(&self, rows: usize) -> usize {
-        self.pattern.scratch() + self.map.scratch(rows)
+        let dense = if self.among.is_empty() { 0 } else { self.map.weights() };
+        self.pattern.scratch().max(dense) + self.map.scratch(rows)
     }
 
     fn forward(
@@ -286,12 +319,7 @@ impl<M: Thin> LinearMap for Pruned<M> {
         y: &mut MatMut<'_>,
     ) -> Result<(), Error> {
         let (values, always) = self.split(weight);
-        let (scratch, of_map) = scratch.split_at_mut(self.pattern.scratch());
-        let (starts, width) = (self.map.starts(), y.cols());
-        self.map.reading(pool, x, of_map, &mut |first, x| {
-            let y = &mut y.data_mut()[first * width..(first + x.rows()) * width];
-            Ok(self.pattern.product(values, x, starts, scratch, &mut MatMut::new(y, x.rows(), width)?)?)
-        })?;
+        self.product(pool, x, values, scratch, y)?;
         if !always.is_empty() {
             for row in y.data_mut().chunks_exact_mut(self.units()) {
                 self.always.iter().zip(always).for_each(|(&unit, &a)| row[unit] += a);

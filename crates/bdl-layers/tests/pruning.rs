@@ -6,9 +6,10 @@ mod common;
 
 use bdl_dist::{Noise, Purpose, raw_scale};
 use bdl_layers::{
-    Activation, ActivationLayer, Container, Conv2dMap, Dense, Dropout, Error, Estimator, Filters, Image,
-    Layer, MonteCarlo, Pass, PassRows, Plan, Prior, PrunedPlan, Registry, Scope, SparseVd, SparseVdDense,
-    Variational, VariationalDense, Window, Workspace, conformance, push_network, read_network,
+    Activation, ActivationLayer, AvgPool2d, Container, Conv2dMap, Dense, Dropout, Error, Estimator, Filters,
+    Flatten, Image, ImageOrder, Layer, MaxPool2d, MonteCarlo, Pass, PassRows, Plan, Prior, PrunedPlan,
+    Registry, Scope, SparseVd, SparseVdDense, Variational, VariationalDense, Window, Workspace, conformance,
+    push_network, read_network,
 };
 use bdl_tensor::{Mat, MatMut, Serial};
 use bdl_testkit::stats::{Estimate, MomentCheck, mean};
@@ -401,17 +402,25 @@ fn one_draw_per_pass_is_of_the_weights_that_are_left_in_their_order() {
     assert_same(&y, &[100.0 * c + 0.25, a + 10.0 * b - 0.25], false);
 }
 
-/// Convolutions, and a dense stage that reads the last of them: where each begins, and between how many units it is.
+/// A convolution, and the image that it gives.
+fn conv(of: Of, image: Image, filters: Filters) -> (Box<dyn Layer>, Image) {
+    let map = Conv2dMap::new("conv2d", image, filters).unwrap();
+    let image = map.out_image();
+    let layer: Box<dyn Layer> = match of {
+        Of::SparseVd => Box::new(Variational::of(map, SparseVd::new())),
+        Of::MeanField => Box::new(Variational::mean_field(map, Prior::FanIn(1.0)).unwrap()),
+    };
+    (layer, image)
+}
+
+/// Convolutions, and a dense stage that reads the last of them.
 fn conv_plan(of: Of, filters: &[Filters]) -> Plan {
     let mut image = Image::new(5, 4, 4);
     let mut layers: Vec<Box<dyn Layer>> = Vec::new();
     for &filters in filters {
-        let map = Conv2dMap::new("conv2d", image, filters).unwrap();
-        image = map.out_image();
-        layers.push(match of {
-            Of::SparseVd => Box::new(Variational::of(map, SparseVd::new())),
-            Of::MeanField => Box::new(Variational::mean_field(map, Prior::FanIn(1.0)).unwrap()),
-        });
+        let (layer, out) = conv(of, image, filters);
+        image = out;
+        layers.push(layer);
         layers.push(Box::new(ActivationLayer::new(Activation::Sigmoid, image.len()).unwrap()));
     }
     layers.push(Box::new(SparseVdDense::new(image.len(), 2).unwrap()));
@@ -473,6 +482,91 @@ fn pruned_convolutions_are_the_masked_ones() {
             }
         }
     }
+}
+
+/// Two convolutions, the first with a largest and the second with a mean behind it, and a dense layer behind a flatten.
+fn pooled_plan(of: Of, padding: [usize; 2]) -> Plan {
+    let relu = |image: Image| Box::new(ActivationLayer::new(RELU, image.len()).unwrap());
+    let two = Window::new([2, 2]);
+    let (first, image) = conv(of, Image::new(5, 4, 4), Filters::new(6, two));
+    let largest = MaxPool2d::new(image, two).unwrap();
+    let (second, behind) = conv(of, largest.out_image(), Filters::new(5, Window::new([2, 1])));
+    let mean = AvgPool2d::new(behind, two.padding(padding)).unwrap();
+    let flat = mean.out_image();
+    Plan::new(vec![
+        first,
+        relu(image),
+        Box::new(largest),
+        second,
+        relu(behind),
+        Box::new(mean),
+        Box::new(Flatten::new(flat, ImageOrder::ChannelsLast).unwrap()),
+        Box::new(SparseVdDense::new(flat.len(), 2).unwrap()),
+    ])
+    .unwrap()
+}
+
+#[test]
+fn channels_go_through_pooling_and_flatten() {
+    for (of, padding, bias, units) in [
+        // Channel 1 of each convolution has no weights; channel 2 of the first is not read.
+        (Of::SparseVd, [0, 0], 0.0, [4, 4]),
+        (Of::SparseVd, [1, 0], 0.0, [4, 4]),
+        (Of::SparseVd, [0, 0], 0.7, [4, 4]),
+        // A mean over a padded border is no constant.
+        (Of::SparseVd, [1, 0], 0.7, [4, 5]),
+        // Random biases keep all but what is not read.
+        (Of::MeanField, [0, 0], 0.7, [5, 5]),
+        (Of::MeanField, [1, 0], 0.0, [5, 5]),
+    ] {
+        let whole = pooled_plan(of, padding);
+        let [mut params, mut masked] = conv_params(&whole, 5);
+        let blocks: Vec<_> = whole.entries().iter().filter(|e| e.block.name == "weight.mu").collect();
+        for (block, of) in blocks[1..].iter().zip([of, Of::SparseVd]) {
+            for (e, at) in block.range.clone().enumerate() {
+                let noise = block.block.shape.len() == 4 && (e % 5 == 1 || e / 5 % 6 == 2);
+                let (raw, sigma) = (at + block.range.len(), params[at].abs());
+                params[raw] = raw_of(of, sigma * if noise { 20.0 } else { 0.2 });
+                masked[at] = if noise { 0.0 } else { params[at] };
+                masked[raw] = if noise { raw_of(of, 0.0) } else { params[raw] };
+            }
+        }
+        for block in whole.entries().iter().filter(|e| ["bias", "bias.mu"].contains(&&e.block.name[..])) {
+            params[block.range.clone()].fill(bias);
+            masked[block.range.clone()].fill(bias);
+        }
+        let pruned = prune(&whole, &params);
+        let left: Vec<_> = pruned.layers.iter().map(|layer| layer.units[1]).collect();
+        assert_eq!(left[..2], units, "{of:?} {padding:?} {bias}");
+        let channels: usize = pruned.plan.layers().nth(2).unwrap().1.out_dim();
+        assert_eq!(channels, 3 * 2 * units[0]);
+        let x = numbers(3, 4 * 80);
+        let got = predict(&pruned.plan, &pruned.members[0], &x, &Pass::mean());
+        let expected = predict(&whole, &masked, &x, &Pass::mean());
+        let folded = folded(&pruned);
+        assert_eq!(folded > 0, of == Of::SparseVd && bias > 0.0);
+        assert_same(&got, &expected, folded == 0);
+        for (_, layer) in pruned.plan.layers() {
+            let again = Registry::default().build(layer.kind(), &layer.config().unwrap()).unwrap();
+            assert_eq!(again.config(), layer.config());
+        }
+    }
+}
+
+#[test]
+fn units_stay_in_front_of_a_layer_that_takes_them_for_other_channels() {
+    // Four units, which the pooling sees as two pixels of two channels.
+    let whole = Plan::new(vec![
+        Box::new(SparseVdDense::new(2, 4).unwrap()),
+        Box::new(MaxPool2d::new(Image::line(2, 2), Window::line(1)).unwrap()),
+        Box::new(SparseVdDense::new(4, 1).unwrap()),
+    ])
+    .unwrap();
+    let mut params = whole.init(&Noise::new(0, Purpose::Init));
+    // Two of the units are 0 for every row.
+    [0, 1, 4, 5].into_iter().for_each(|weight| params[8 + weight] = 9.0);
+    let pruned = prune(&whole, &params);
+    assert_eq!((pruned.layers[0].units, pruned.layers[0].kept), ([4, 4], 4));
 }
 
 #[test]

@@ -100,7 +100,7 @@ impl<'p> Stages<'p> {
         let each = |params: &&[f32]| {
             let biases = of.weights.biases(&params[placed.start..placed.end])?;
             let bias = biases.get(unit).copied().unwrap_or(0.0);
-            Some(link.iter().fold(bias, |x, layer| layer.constant(x))).filter(|c| c.is_finite())
+            link.iter().try_fold(bias, |x, layer| layer.constant(x)).filter(|c| c.is_finite())
         };
         self.members.iter().map(each).collect::<Option<_>>().map(|constants| Idle { constants })
     }
@@ -209,11 +209,11 @@ fn link<'p>(plan: &'p Plan, front: &Stage<'p>, behind: &Stage<'p>) -> Option<Vec
     let ([_, units], [inputs, _]) = (front.weights.units(), behind.weights.units());
     let fits = front.weights.narrows() && behind.weights.narrows() && inputs % units == 0;
     let between = plan.layers[front.index + 1..behind.index].iter();
-    let units = between.map(|placed| match placed.layer.prunable() {
-        Prunable::Units(units) => Some(units),
+    let layers = between.map(|placed| match placed.layer.prunable() {
+        Prunable::Units(layer) if layer.units().is_none_or(|n| n == units) => Some(layer),
         _ => None,
     });
-    units.collect::<Option<Vec<_>>>().filter(|_| fits)
+    layers.collect::<Option<Vec<_>>>().filter(|_| fits)
 }
 
 fn either(mut a: Vec<bool>, b: Vec<bool>) -> Vec<bool> {

@@ -20,7 +20,7 @@ pub struct RowTimes {
 }
 
 /// Predictions of each network at least …
-const LEAST: usize = 5;
+const LEAST: usize = 3;
 /// … and until this much time has gone, but not …
 const LONG_ENOUGH: Duration = Duration::from_millis(200);
 /// … more than this.
