@@ -34,6 +34,8 @@ pub enum Purpose {
     Bootstrap,
     /// Where on the step of its count a probability integral transform lies.
     Pit,
+    /// Weights from their prior.
+    Prior,
     /// A purpose of the caller's own.
     Other(u32),
 }
@@ -49,6 +51,7 @@ impl Purpose {
             Self::Draw => 6,
             Self::Bootstrap => 7,
             Self::Pit => 8,
+            Self::Prior => 9,
             Self::Other(n) => 1 << 32 | n as u64,
         }
     }

@@ -12,7 +12,7 @@ use crate::dense::{check_positive, init_he};
 use crate::image::Image;
 use crate::layer::{Backward, Context, Form, KlAt, Layer, Scratch};
 use crate::map::{DenseMap, LinearMap};
-use crate::{Block, Draw, Error, LayerReport, Pass, Role, codec};
+use crate::{AtMean, Block, Draw, Error, LayerReport, Means, Pass, Plain, Registry, Role, codec};
 use masks::Tape;
 use rate::Rate;
 
@@ -270,6 +270,18 @@ impl<M: LinearMap> Layer for ConcreteDropout<M> {
         parts.iter().sum()
     }
 
+    fn at_mean(&self) -> AtMean<'_> {
+        AtMean::Plain(self)
+    }
+
+    /// `N(0, 1/l²)` for weights and biases; the probability stays as it is.
+    fn sample_prior(&self, params: &mut [f32], rng: &mut NoiseRng) -> Result<(), Error> {
+        let of_weights = self.map.weights() + self.map.units();
+        rng.normals(&mut params[..of_weights]);
+        kernels::scale(self.length_scale.recip() as f32, &mut params[..of_weights]);
+        Ok(())
+    }
+
     fn report(&self, at: &KlAt<'_>) -> LayerReport {
         let p = self.split(at.params);
         let zeros = p.weight.iter().filter(|w| **w == 0.0).count();
@@ -280,5 +292,20 @@ impl<M: LinearMap> Layer for ConcreteDropout<M> {
             kl_weights: Some(p.weight.len() + p.bias.len()),
             ..LayerReport::default()
         }
+    }
+}
+
+impl<M: LinearMap> Means for ConcreteDropout<M> {
+    /// A plain layer with the same prior.
+    fn plain(&self, _: &Registry) -> Result<Box<dyn Layer>, Error> {
+        Ok(Box::new(Plain::of(self.map.clone()).with_length_scale(self.length_scale)?))
+    }
+
+    fn mean_params(&self, params: &[f32]) -> Vec<f32> {
+        params[..self.map.weights() + self.map.units()].to_vec()
+    }
+
+    fn start_at(&self, mean: &[f32], _: Option<f64>, params: &mut [f32]) {
+        params[..mean.len()].copy_from_slice(mean);
     }
 }

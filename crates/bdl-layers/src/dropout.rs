@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::dense::check_dims;
 use crate::image::Image;
 use crate::layer::{Backward, Context, Form, KlAt, Layer, Scratch};
-use crate::{Activation, Draw, Error, LayerReport, Pass, codec};
+use crate::{Activation, AtMean, Draw, Error, LayerReport, Pass, codec};
 
 /// Dropout with inverted scaling, on in training and in Monte Carlo prediction: one bit for each unit, which holds at all positions
 /// of a row.
@@ -249,6 +249,10 @@ impl<U: Over> Layer for DropoutOver<U> {
 
     fn keep_prob(&self) -> Option<f64> {
         Some(self.keep())
+    }
+
+    fn at_mean(&self) -> AtMean<'_> {
+        AtMean::Identity
     }
 
     fn report(&self, _: &KlAt<'_>) -> LayerReport {

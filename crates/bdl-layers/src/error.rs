@@ -53,6 +53,20 @@ pub enum Error {
         /// Elements got.
         got: usize,
     },
+    /// A layer that draws, and does not say what it is at the mean of its weights.
+    #[error("{layer}: must say what it is at the mean of its weights, got a layer that only draws")]
+    Random {
+        /// Index and kind of the layer.
+        layer: String,
+    },
+    /// A layer without a prior that could be drawn from.
+    #[error("{layer}: must have a prior to draw from, got {got}")]
+    NoPrior {
+        /// Kind of the layer.
+        layer: String,
+        /// What it has in its place.
+        got: &'static str,
+    },
     /// Two entries of a registry with the same name.
     #[error("registry: kind {kind:?} is registered already")]
     KindTaken {

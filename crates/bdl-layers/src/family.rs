@@ -4,17 +4,18 @@ mod grain;
 mod independent_vd;
 mod sparse_vd;
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 
-use bdl_dist::{Normal, kl_normal, raw_scale};
+use bdl_dist::{NoiseRng, Normal, kl_normal, raw_scale};
 use bdl_tensor::{kernels, math};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::dense::check_positive;
-use crate::prior::{self, OfWeight};
+use crate::prior::{self, Informed, OfWeight};
 use crate::report::{AT_PRIOR, POINT, share};
-use crate::{Error, KlAt, KlTerm, LayerReport, Measure, Prior, Registry};
+use crate::{Block, Error, KlAt, KlTerm, LayerReport, Measure, Prior, Registry};
 
 pub use grain::Grain;
 pub(crate) use grain::GrainV1;
@@ -134,16 +135,45 @@ pub trait Family: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
         None
     }
 
+    /// Blocks behind those of the posteriors, which the KL alone reads: what the prior learns, or what it is given with the weights.
+    fn prior_blocks(&self, extent: &Extent) -> Vec<Block> {
+        let _ = extent;
+        Vec::new()
+    }
+
+    /// Initial values of those blocks.
+    fn init_prior(&self, of_prior: &mut [f32]) {
+        let _ = of_prior;
+    }
+
+    /// Puts means that the prior has at these weights and biases.
+    fn start_prior(&self, weights: [&[f32]; 2], of_prior: &mut [f32]) {
+        let _ = (weights, of_prior);
+    }
+
+    /// Draws weights and biases from the prior.
+    ///
+    /// # Errors
+    /// What stands in the place of a proper prior, in words.
+    fn sample_prior(
+        &self,
+        extent: &Extent,
+        of_prior: &[f32],
+        weights: [&mut [f32]; 2],
+        rng: &mut NoiseRng,
+    ) -> Result<(), &'static str> {
+        let _ = (extent, of_prior, weights, rng);
+        Err(IMPROPER)
+    }
+
     /// KL divergence of the layer's posterior from its prior, nats, summed over its weights.
     fn kl(&self, extent: &Extent, at: &KlAt<'_>) -> f64 {
-        let terms = self.kl_terms(extent);
-        terms.iter().flatten().map(|term| term.kl(at.params)).sum()
+        KlTerm::sum(&self.kl_terms(extent).unwrap_or_default(), at.params)
     }
 
     /// Returns [`kl`](Family::kl), or with noise an unbiased estimate, and adds `weight` times its gradient to `grads`.
     fn kl_grad(&self, extent: &Extent, at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
-        let terms = self.kl_terms(extent);
-        terms.iter().flatten().map(|term| term.estimate_grad(at.params, at.noise, weight, grads)).sum()
+        KlTerm::sum_grad(&self.kl_terms(extent).unwrap_or_default(), at, weight, grads)
     }
 
     /// The KL as sums over runs of parameters that cover the layer's in order, if it has that form: see
@@ -170,6 +200,9 @@ fn weights_of<'a, F: Family>(family: &F, extent: &Extent, params: &'a [f32]) -> 
     let raws: usize = family.raw_shape(&extent.weight_shape).iter().product();
     [mu, &rest[..raws]]
 }
+
+/// The prior of the families of variational dropout.
+pub(crate) const IMPROPER: &str = "the log-uniform density, which is improper";
 
 /// A deviation that is as good as 0 and has a raw parameter.
 const LEAST_SIGMA: f64 = 1e-40;
@@ -280,7 +313,50 @@ impl Family for MeanField {
         }
     }
 
+    fn prior_blocks(&self, extent: &Extent) -> Vec<Block> {
+        self.prior.blocks(extent)
+    }
+
+    fn init_prior(&self, of_prior: &mut [f32]) {
+        self.prior.init(of_prior);
+    }
+
+    fn start_prior(&self, weights: [&[f32]; 2], of_prior: &mut [f32]) {
+        self.prior.centre(weights, of_prior);
+    }
+
+    fn sample_prior(
+        &self,
+        extent: &Extent,
+        of_prior: &[f32],
+        weights: [&mut [f32]; 2],
+        rng: &mut NoiseRng,
+    ) -> Result<(), &'static str> {
+        self.prior.sample(extent, of_prior, weights, rng)
+    }
+
+    fn kl(&self, extent: &Extent, at: &KlAt<'_>) -> f64 {
+        match Informed::of(&self.prior, extent, at.params) {
+            Some(informed) => informed.kl(),
+            None => KlTerm::sum(&self.kl_terms(extent).unwrap_or_default(), at.params),
+        }
+    }
+
+    fn kl_grad(&self, extent: &Extent, at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
+        match Informed::of(&self.prior, extent, at.params) {
+            Some(informed) => {
+                informed.add_kl_grad(weight, grads);
+                informed.kl()
+            }
+            None => KlTerm::sum_grad(&self.kl_terms(extent).unwrap_or_default(), at, weight, grads),
+        }
+    }
+
+    /// `None` under a prior with numbers of its own, whose KL is no sum over runs of weights alone.
     fn kl_terms(&self, extent: &Extent) -> Option<Vec<KlTerm>> {
+        if let Prior::Around(..) | Prior::Learned(..) = self.prior {
+            return None;
+        }
         let weights = 2 * extent.weights();
         let [of_weight, of_bias] = self.priors(extent.fan_in).map(OfWeight::kl_form);
         Some(vec![
@@ -293,8 +369,13 @@ impl Family for MeanField {
         let report = of_log_alpha(self, extent, at);
         let [mu, rho] = weights_of(self, extent, at.params);
         let [prior, _] = self.priors(extent.fan_in);
-        let weights = mu.iter().zip(rho);
-        let Some(normal) = prior.nearest_normal() else {
+        let informed = Informed::of(&self.prior, extent, at.params);
+        let (nearest, off) = match &informed {
+            Some(informed) => (informed.of_weights(), Cow::Owned(informed.deviations())),
+            None => (prior.nearest_normal(), Cow::Borrowed(mu)),
+        };
+        let weights = off.iter().zip(rho);
+        let Some(normal) = nearest else {
             // Any width is as near as any other: the prior is all noise.
             let form = prior.kl_form();
             let kl = |mu: f32, rho: f32| form.shard([&[mu], &[rho]]);
@@ -305,7 +386,9 @@ impl Family for MeanField {
         let at_prior = share(weights, |(mu, rho)| kl_one(*mu, *rho, &normal) < AT_PRIOR);
         let point = POINT * normal.std_dev();
         let collapsed = share(rho.iter(), |rho| f64::from(math::softplus(*rho)) < point);
-        LayerReport { collapsed, ..report.with_at_prior(at_prior) }
+        let kl_weights = informed.as_ref().map(|_| extent.weights() + extent.biases);
+        let prior_std_dev = informed.and_then(|informed| informed.learned());
+        LayerReport { collapsed, kl_weights, prior_std_dev, ..report.with_at_prior(at_prior) }
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bdl_dist::{Density, Noise, Normal, Purpose, kl_normal};
 use bdl_tensor::kernels;
 
-use crate::KlNoise;
+use crate::{KlAt, KlNoise};
 
 /// The KL divergence of one run of parameters, a sum over its weights.
 ///
@@ -143,6 +143,16 @@ impl KlForm {
 }
 
 impl KlTerm {
+    /// The KL of all terms of a layer.
+    pub(crate) fn sum(terms: &[Self], params: &[f32]) -> f64 {
+        terms.iter().map(|term| term.kl(params)).sum()
+    }
+
+    /// Returns an estimate of the KL of all terms of a layer, and adds `weight` times its gradient.
+    pub(crate) fn sum_grad(terms: &[Self], at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
+        terms.iter().map(|term| term.estimate_grad(at.params, at.noise, weight, grads)).sum()
+    }
+
     /// Weights of a shard: their parameters, gradients and moments lie in a core's own cache.
     pub const SHARD: usize = 2048;
 

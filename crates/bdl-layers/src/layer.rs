@@ -6,7 +6,7 @@ use bdl_dist::NoiseRng;
 use bdl_tensor::{Mat, MatMut};
 
 use crate::pass::{KlNoise, Site};
-use crate::{Activation, Block, Draw, Error, KlTerm, LayerReport, Pass, Prunable};
+use crate::{Activation, AtMean, Block, Draw, Error, KlTerm, LayerReport, Pass, Prunable};
 
 /// A layer: a specification without parameters, and the functions that go with it.
 ///
@@ -167,6 +167,24 @@ pub trait Layer: Debug + Send + Sync {
     /// What pruning can do with the layer: see [`Plan::prune`](crate::Plan::prune).
     fn prunable(&self) -> Prunable<'_> {
         Prunable::No
+    }
+
+    /// What the layer is at the mean of its weights: see [`Plan::at_mean`](crate::Plan::at_mean).
+    fn at_mean(&self) -> AtMean<'_> {
+        AtMean::Same
+    }
+
+    /// Replaces weights and biases, or the means of their posteriors, by a draw from their prior, so that the mean pass is a function drawn from it.
+    /// What has no prior and is no weight, as the gains of a normalization, stays as it is.
+    ///
+    /// # Errors
+    /// [`Error::NoPrior`] for weights without a proper prior.
+    fn sample_prior(&self, params: &mut [f32], rng: &mut NoiseRng) -> Result<(), Error> {
+        let _ = rng;
+        match params.is_empty() {
+            true => Ok(()),
+            false => Err(Error::NoPrior { layer: self.kind().to_owned(), got: "none" }),
+        }
     }
 
     /// What a reader wants to know about the trained layer.

@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod activation;
+mod at_mean;
 mod block;
 pub mod codec;
 mod concrete;
@@ -35,6 +36,7 @@ mod variational;
 mod workspace;
 
 pub use activation::{Activation, ActivationLayer};
+pub use at_mean::{AtMean, Means};
 pub use block::{Block, BlockEntry, Role, place};
 pub use concrete::{ConcreteConv2d, ConcreteDense, ConcreteDropout};
 pub use conv::{Conv2dMap, Conv2dV1, Filters};
@@ -54,7 +56,7 @@ pub use map::{DenseMap, DenseV1, LinearMap};
 pub use monte_carlo::{MonteCarlo, PassRows};
 pub use norm::{BatchNorm, LayerNorm};
 pub use pass::{Draw, Estimator, KlNoise, Mode, Pass, Scope, Site};
-pub use plain::{Conv2d, Dense, Plain};
+pub use plain::{Conv2d, Dense, Plain, PrunedConv2d, PrunedDense};
 pub use plan::Plan;
 pub use pooling::{AvgPool2d, Largest, MaxPool2d, Mean, Pool2d, Pooling};
 pub use prior::{OwnPrior, Prior, Scaling};

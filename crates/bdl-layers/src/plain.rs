@@ -1,7 +1,7 @@
 //! Plain layers: one value per weight of a linear map, with the prior that MC dropout puts on it.
 
 use bdl_dist::NoiseRng;
-use bdl_tensor::{Mat, MatMut, Store};
+use bdl_tensor::{Mat, MatMut, Store, kernels};
 use serde::{Deserialize, Serialize};
 
 use crate::conv::{Conv2dMap, Filters};
@@ -9,7 +9,7 @@ use crate::dense::{check_positive, init_he};
 use crate::image::Image;
 use crate::layer::{Backward, Context, Form, KlAt, Layer, Scratch};
 use crate::map::{DenseMap, LinearMap};
-use crate::{Block, Error, KlForm, KlTerm, LayerReport, Pass, Role, codec};
+use crate::{Block, Error, KlForm, KlTerm, LayerReport, Pass, Pruned, Role, codec};
 
 /// A layer `y = W(x) + b` with one value per weight of a linear map.
 ///
@@ -44,6 +44,12 @@ pub type Dense = Plain<DenseMap>;
 /// all positions, which is what the prior of a length scale asks for. Behind a [`Dropout`](crate::Dropout) each pixel
 /// has a bit of its own, and a weight is not one random variable but one for each position.
 pub type Conv2d = Plain<Conv2dMap>;
+
+/// What is left of a dense layer after pruning, with one value per weight: see [`Pruned`].
+pub type PrunedDense = Plain<Pruned<DenseMap>>;
+
+/// What is left of a convolution after pruning, with one value per weight: see [`Pruned`].
+pub type PrunedConv2d = Plain<Pruned<Conv2dMap>>;
 
 /// The form in which a file holds a [`Plain`] layer; frozen.
 #[derive(Serialize, Deserialize)]
@@ -154,10 +160,13 @@ impl<M: LinearMap> Layer for Plain<M> {
     }
 
     fn blocks(&self) -> Vec<Block> {
-        vec![
+        let mut blocks = vec![
             Block::new("weight", &self.map.weight_shape(), Role::Plain),
             Block::new("bias", &[self.map.units()], Role::Plain),
-        ]
+        ];
+        // A map may have lost all of its weights.
+        blocks.retain(|block| !block.is_empty());
+        blocks
     }
 
     /// He initialization: `W ~ N(0, 2/fan_in)`, `b = 0` (He et al. 2015, eq. 10).
@@ -195,23 +204,33 @@ impl<M: LinearMap> Layer for Plain<M> {
     }
 
     fn kl(&self, at: &KlAt<'_>) -> f64 {
-        self.terms(at.input_keep_prob).iter().map(|term| term.kl(at.params)).sum()
+        KlTerm::sum(&self.terms(at.input_keep_prob), at.params)
     }
 
     fn kl_grad(&self, at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
-        self.terms(at.input_keep_prob).iter().map(|term| term.kl_grad(at.params, weight, grads)).sum()
+        KlTerm::sum_grad(&self.terms(at.input_keep_prob), at, weight, grads)
     }
 
     fn kl_terms(&self, input_keep_prob: f64) -> Option<Vec<KlTerm>> {
         Some(self.terms(input_keep_prob).to_vec())
     }
 
+    /// `N(0, 1/l²)` for weights and biases.
+    fn sample_prior(&self, params: &mut [f32], rng: &mut NoiseRng) -> Result<(), Error> {
+        let Some(l) = self.length_scale else {
+            return Err(Error::NoPrior { layer: self.kind().to_owned(), got: "no length scale" });
+        };
+        rng.normals(params);
+        kernels::scale(l.recip() as f32, params);
+        Ok(())
+    }
+
     fn report(&self, at: &KlAt<'_>) -> LayerReport {
         let weight = &at.params[..self.map.weights()];
-        let zeros = weight.iter().filter(|w| **w == 0.0).count();
+        let zeros = || weight.iter().filter(|w| **w == 0.0).count() as f64 / weight.len() as f64;
         LayerReport {
             kl: self.kl(at),
-            sparsity: Some(zeros as f64 / weight.len() as f64),
+            sparsity: Some(self.map.sparsity().unwrap_or_else(zeros)),
             ..LayerReport::default()
         }
     }

@@ -53,6 +53,11 @@ pub(crate) struct Placed {
 }
 
 impl Placed {
+    /// Such as `1.dense`.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     pub(crate) fn context<'a>(
         &self,
         pass: &'a Pass<'a>,
@@ -147,6 +152,37 @@ impl Plan {
     /// Initial parameters, all from one generator.
     pub(crate) fn init_with(&self, params: &mut [f32], rng: &mut NoiseRng) {
         self.layers.iter().for_each(|l| l.layer.init(&mut params[l.start..l.end], rng));
+    }
+
+    /// Replaces the weights, or the means of their posteriors, by a draw from their priors: the mean pass is then a function drawn from
+    /// the prior. Each layer draws from a noise stream of its own. `params` hold initial values, which stay for whatever has
+    /// no prior, as the gains of a normalization.
+    ///
+    /// # Errors
+    /// [`Error::NoPrior`] for weights without a proper prior; [`Error::Length`] for a parameter vector of the wrong length.
+    ///
+    /// ```
+    /// use bdl_dist::{Noise, Purpose};
+    /// use bdl_layers::{Plan, Prior, SparseVdDense, VariationalDense};
+    /// let noise = Noise::new(0, Purpose::Init);
+    /// let plan = Plan::new(vec![Box::new(VariationalDense::new(3, 2, Prior::StdDev(2.0))?)])?;
+    /// plan.sample_prior(&noise, &mut plan.init(&noise))?;
+    /// let plan = Plan::new(vec![Box::new(SparseVdDense::new(3, 2)?)])?;
+    /// let e = plan.sample_prior(&noise, &mut plan.init(&noise)).unwrap_err();
+    /// assert!(e.to_string().ends_with("got the log-uniform density, which is improper"));
+    /// # Ok::<(), bdl_layers::Error>(())
+    /// ```
+    pub fn sample_prior(&self, noise: &Noise, params: &mut [f32]) -> Result<(), Error> {
+        check_len("sample_prior params", self.n_params, params.len())?;
+        let of_layer = |(i, l): (usize, &Placed)| {
+            l.layer.sample_prior(&mut params[l.start..l.end], &mut noise.rng(i as u64))
+        };
+        self.layers.iter().enumerate().try_for_each(of_layer)
+    }
+
+    /// The same, all from one generator.
+    pub(crate) fn sample_prior_with(&self, params: &mut [f32], rng: &mut NoiseRng) -> Result<(), Error> {
+        self.layers.iter().try_for_each(|l| l.layer.sample_prior(&mut params[l.start..l.end], rng))
     }
 
     /// Output `[rows, out_dim]` of one pass over x `[rows, in_dim]`.

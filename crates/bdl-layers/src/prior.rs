@@ -1,14 +1,17 @@
 //! Priors over the weights of a variational layer.
 
+mod informed;
 mod spec;
 
 use std::sync::Arc;
 
-use bdl_dist::{Density, Laplace, LogUniform, Normal, ScaleMixture, Scaled, StudentT};
+use bdl_dist::{Density, Laplace, LogUniform, NoiseRng, Normal, ScaleMixture, Scaled, StudentT};
 use serde::{Deserialize, Serialize};
 
 use crate::dense::check_positive;
 use crate::{Error, KlForm, Registry};
+
+pub(crate) use informed::Informed;
 
 /// The prior over a layer's weights and biases, independent for each: `docs/math.md#prior-scale`.
 ///
@@ -37,6 +40,11 @@ pub enum Prior {
     LogUniform,
     /// A density of the user's own.
     Own(OwnPrior, Scaling),
+    /// `N(m, s²)` with this s and a mean of its own for each weight and bias: a block of the parameter vector that is not learned,
+    /// 0 until [`Plan::start_at`](crate::Plan::start_at) puts it at the weights of another network. `docs/math.md#prior-around`.
+    Around(f64, Scaling),
+    /// `N(0, s²)` with one s for the layer that is learned from this value on: `docs/math.md#prior-learned-scale`.
+    Learned(f64, Scaling),
 }
 
 /// Whether a prior's scale follows the size of the layer.
@@ -47,6 +55,21 @@ pub enum Scaling {
     Same,
     /// The prior of `w·√fan_in` for weights, of the bias itself for biases.
     FanIn,
+}
+
+impl Scaling {
+    /// What scales of weights are multiplied with, for so many inputs to a unit.
+    pub(crate) fn factor(self, fan_in: usize) -> f64 {
+        match self {
+            Self::Same => 1.0,
+            Self::FanIn => (fan_in as f64).sqrt().recip(),
+        }
+    }
+
+    /// From whether it follows the fan-in, as a file says it.
+    fn of_file(fan_in: bool) -> Self {
+        if fan_in { Self::FanIn } else { Self::Same }
+    }
 }
 
 /// A density of the user's own as a prior, with what a file needs to hold it.
@@ -102,6 +125,8 @@ pub(crate) enum V1 {
     StudentT { df: f64, scale: f64, fan_in: bool },
     LogUniform,
     Own { kind: String, config: Vec<u8>, fan_in: bool },
+    Around { std_dev: f64, fan_in: bool },
+    Learned { init: f64, fan_in: bool },
 }
 
 impl From<&Prior> for V1 {
@@ -117,6 +142,8 @@ impl From<&Prior> for V1 {
             Prior::Own(p, s) => {
                 Self::Own { kind: p.kind.clone(), config: p.config.clone(), fan_in: fan_in(s) }
             }
+            Prior::Around(std_dev, s) => Self::Around { std_dev: *std_dev, fan_in: fan_in(s) },
+            Prior::Learned(init, s) => Self::Learned { init: *init, fan_in: fan_in(s) },
         }
     }
 }
@@ -124,7 +151,7 @@ impl From<&Prior> for V1 {
 impl V1 {
     /// The prior, those of the user's own from the registry.
     pub(crate) fn build(self, registry: &Registry) -> Result<Prior, Error> {
-        let scaling = |fan_in: bool| if fan_in { Scaling::FanIn } else { Scaling::Same };
+        let scaling = Scaling::of_file;
         Ok(match self {
             Self::StdDev(s) => Prior::StdDev(s),
             Self::FanIn(gain) => Prior::FanIn(gain),
@@ -140,6 +167,8 @@ impl V1 {
                 let density = registry.build_prior(&kind, &config)?;
                 Prior::Own(OwnPrior { kind, config, density }, scaling(fan_in))
             }
+            Self::Around { std_dev, fan_in } => Prior::Around(std_dev, scaling(fan_in)),
+            Self::Learned { init, fan_in } => Prior::Learned(init, scaling(fan_in)),
         })
     }
 }
@@ -160,6 +189,23 @@ impl OfWeight {
         }
     }
 
+    /// Fills `out` with draws, if there is a density to draw from.
+    fn sample(&self, out: &mut [f32], rng: &mut NoiseRng) -> Option<()> {
+        match self {
+            Self::Normal(prior) => {
+                rng.normals(out);
+                let (mean, std_dev) = (prior.mean() as f32, prior.std_dev() as f32);
+                out.iter_mut().for_each(|w| *w = mean + std_dev * *w);
+            }
+            Self::Other(prior) => {
+                for w in out {
+                    *w = prior.draw(rng)? as f32;
+                }
+            }
+        }
+        Some(())
+    }
+
     /// The posterior of a weight that has learned nothing.
     pub(crate) fn nearest_normal(&self) -> Option<Normal> {
         match self {
@@ -173,9 +219,28 @@ impl OfWeight {
 const MAX_FAN_IN: usize = 1 << 32;
 
 impl Prior {
+    /// This normal prior around the weights of another network, in the place of 0.
+    ///
+    /// # Errors
+    /// [`Error::Argument`] for a prior of another shape.
+    pub fn around(&self) -> Result<Self, Error> {
+        match *self {
+            Self::StdDev(s) => Ok(Self::Around(s, Scaling::Same)),
+            Self::FanIn(gain) => Ok(Self::Around(gain, Scaling::FanIn)),
+            _ => Err(Error::Argument {
+                layer: "prior".to_owned(),
+                argument: "shape",
+                expected: "normal:SD or fan-in:GAIN around the weights of a network".to_owned(),
+                got: self.to_string(),
+            }),
+        }
+    }
+
     pub(crate) fn check(&self, layer: &str) -> Result<(), Error> {
         match *self {
-            Self::StdDev(s) => check_positive(layer, "prior std_dev", s)?,
+            Self::StdDev(s) | Self::Around(s, _) | Self::Learned(s, _) => {
+                check_positive(layer, "prior std_dev", s)?;
+            }
             Self::FanIn(gain) => check_positive(layer, "prior gain", gain)?,
             _ => {}
         }
@@ -185,13 +250,17 @@ impl Prior {
 
     /// Priors of a weight and of a bias of a layer with so many inputs to a unit.
     pub(crate) fn of_weight_and_bias(&self, fan_in: usize) -> Result<[OfWeight; 2], Error> {
-        let narrower = (fan_in as f64).sqrt().recip();
-        let factor = |scaling: &Scaling| if *scaling == Scaling::FanIn { narrower } else { 1.0 };
+        let narrower = Scaling::FanIn.factor(fan_in);
+        let factor = |scaling: &Scaling| scaling.factor(fan_in);
         let normal = |s: f64| Normal::new(0.0, s).map(OfWeight::Normal);
         let other = |p: Arc<dyn Density>| OfWeight::Other(p);
         Ok(match self {
             Self::StdDev(s) => [normal(*s)?, normal(*s)?],
             Self::FanIn(gain) => [normal(gain * narrower)?, normal(*gain)?],
+            // Of deviations from the means; as the scale starts.
+            Self::Around(std_dev, s) | Self::Learned(std_dev, s) => {
+                [normal(std_dev * factor(s))?, normal(*std_dev)?]
+            }
             Self::Mixture(p, s) => [other(Arc::new(p.scaled(factor(s))?)), other(Arc::new(*p))],
             Self::Laplace(p, s) => [other(Arc::new(p.scaled(factor(s))?)), other(Arc::new(*p))],
             Self::StudentT(p, s) => [other(Arc::new(p.scaled(factor(s))?)), other(Arc::new(*p))],

@@ -8,8 +8,9 @@ use bdl_dist::Density;
 use crate::{
     ActivationLayer, AvgPool2d, BatchNorm, ConcreteConv2d, ConcreteDense, Conv2d, CorrelatedVd, Dense,
     Dropout, Dropout2d, Error, Flatten, GaussianDropout, IndependentVdConv2d, IndependentVdDense, Layer,
-    LayerNorm, MaxPool2d, PrunedSparseVdConv2d, PrunedSparseVdDense, PrunedVariationalConv2d,
-    PrunedVariationalDense, Residual, SparseVdConv2d, SparseVdDense, VariationalConv2d, VariationalDense,
+    LayerNorm, MaxPool2d, PrunedConv2d, PrunedDense, PrunedSparseVdConv2d, PrunedSparseVdDense,
+    PrunedVariationalConv2d, PrunedVariationalDense, Residual, SparseVdConv2d, SparseVdDense,
+    VariationalConv2d, VariationalDense,
 };
 
 /// Builds a layer from its configuration bytes.
@@ -45,7 +46,7 @@ pub struct Registry {
 impl Default for Registry {
     /// The kinds of this crate.
     fn default() -> Self {
-        let ours: [(&str, Builder); 25] = [
+        let ours: [(&str, Builder); 27] = [
             (ActivationLayer::KIND, Builder::Plain(ActivationLayer::build)),
             (AvgPool2d::KIND, Builder::Plain(AvgPool2d::build)),
             (BatchNorm::KIND, Builder::Plain(BatchNorm::build)),
@@ -62,6 +63,8 @@ impl Default for Registry {
             (IndependentVdDense::KIND, Builder::Holder(IndependentVdDense::build)),
             (LayerNorm::KIND, Builder::Plain(LayerNorm::build)),
             (MaxPool2d::KIND, Builder::Plain(MaxPool2d::build)),
+            (PrunedConv2d::KIND, Builder::Plain(PrunedConv2d::build)),
+            (PrunedDense::KIND, Builder::Plain(PrunedDense::build)),
             (PrunedSparseVdConv2d::KIND, Builder::Holder(PrunedSparseVdConv2d::build)),
             (PrunedSparseVdDense::KIND, Builder::Holder(PrunedSparseVdDense::build)),
             (PrunedVariationalConv2d::KIND, Builder::Holder(PrunedVariationalConv2d::build)),

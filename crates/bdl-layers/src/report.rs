@@ -41,6 +41,9 @@ pub struct LayerReport {
     pub sparsity: Option<f64>,
     /// Probability that a unit is dropped, or that gives the variance of its noise.
     pub drop_prob: Option<f64>,
+    /// Standard deviation of the prior, if it was learned: of biases, and of weights times the square root of their fan-in where it
+    /// follows that.
+    pub prior_std_dev: Option<f64>,
     /// Whether the posterior says next to nothing: more than nine weights in ten at their prior; where the prior is there to
     /// make weights noise, all of them.
     pub flat: bool,

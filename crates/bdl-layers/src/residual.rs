@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::layer::{Backward, Context, KlAt, Layer, Scratch};
 use crate::plan::{Back, TapeMut};
 use crate::workspace::tape_ends;
-use crate::{Block, Error, KlTerm, LayerReport, Pass, Plan, Registry, codec};
+use crate::{AtMean, Block, Error, KlTerm, LayerReport, Means, Pass, Plan, Registry, codec};
 
 /// `y = x + f(x)`, where f is a stack of layers as wide at its end as at its beginning.
 ///
@@ -172,16 +172,14 @@ impl Layer for Residual {
     /// Summed term by term where there are terms: sums of sums would have other bits.
     fn kl(&self, at: &KlAt<'_>) -> f64 {
         match self.kl_terms(at.input_keep_prob) {
-            Some(terms) => terms.iter().map(|term| term.kl(at.params)).sum(),
+            Some(terms) => KlTerm::sum(&terms, at.params),
             None => self.inner.kl_inside(at),
         }
     }
 
     fn kl_grad(&self, at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
         match self.kl_terms(at.input_keep_prob) {
-            Some(terms) => {
-                terms.iter().map(|term| term.estimate_grad(at.params, at.noise, weight, grads)).sum()
-            }
+            Some(terms) => KlTerm::sum_grad(&terms, at, weight, grads),
             None => self.inner.kl_grad_inside(at, weight, grads),
         }
     }
@@ -191,7 +189,29 @@ impl Layer for Residual {
         Some(of_layers.into_iter().flatten().collect())
     }
 
+    fn at_mean(&self) -> AtMean<'_> {
+        AtMean::Plain(self)
+    }
+
+    fn sample_prior(&self, params: &mut [f32], rng: &mut NoiseRng) -> Result<(), Error> {
+        self.inner.sample_prior_with(params, rng)
+    }
+
     fn report(&self, at: &KlAt<'_>) -> LayerReport {
         LayerReport { kl: self.kl(at), inside: self.inner.summary_inside(at), ..LayerReport::default() }
+    }
+}
+
+impl Means for Residual {
+    fn plain(&self, registry: &Registry) -> Result<Box<dyn Layer>, Error> {
+        Ok(Box::new(Self::new(self.inner.plain_layers(registry)?)?))
+    }
+
+    fn mean_params(&self, params: &[f32]) -> Vec<f32> {
+        self.inner.mean_params_inside(params)
+    }
+
+    fn start_at(&self, mean: &[f32], sigma_ratio: Option<f64>, params: &mut [f32]) {
+        self.inner.start_inside(mean, sigma_ratio, params);
     }
 }

@@ -1,5 +1,6 @@
 //! Variational layers: a normal posterior over the weights of a linear map.
 
+mod at_mean;
 mod cut;
 mod draw;
 mod flipout;
@@ -17,7 +18,7 @@ use crate::family::{Extent, Family, MeanField};
 use crate::image::Image;
 use crate::layer::{Backward, Context, KlAt, Layer, Scratch};
 use crate::map::{DenseMap, LinearMap};
-use crate::{Block, Draw, Error, KlTerm, LayerReport, Pass, Prior, Prunable, Registry, Role, codec};
+use crate::{AtMean, Block, Draw, Error, KlTerm, LayerReport, Pass, Prior, Prunable, Registry, Role, codec};
 
 /// A layer whose weights have independent normal posteriors: a family of posteriors on a linear map.
 ///
@@ -51,6 +52,8 @@ pub struct Variational<M, F> {
     bias: bool,
     /// Raw parameters of the weights.
     raws: usize,
+    /// What the family needs to know of the map; asked for in every step.
+    extent: Extent,
 }
 
 /// A dense layer with mean-field normal posteriors over weights and biases.
@@ -132,14 +135,16 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
     /// A family of posteriors on a map, with biases. The layer's kind is made of the names of both: `variational-dense`.
     #[must_use]
     pub fn of(map: M, family: F) -> Self {
-        let raws = family.raw_shape(&map.weight_shape()).iter().product();
-        Self { kind: kind_of::<M, F>(), map, family, bias: true, raws }
+        let extent = Extent { weight_shape: map.weight_shape(), biases: map.units(), fan_in: map.fan_in() };
+        let raws = family.raw_shape(&extent.weight_shape).iter().product();
+        Self { kind: kind_of::<M, F>(), map, family, bias: true, raws, extent }
     }
 
     /// The same without biases: `y = W(x)`.
     #[must_use]
     pub fn without_bias(self) -> Self {
-        Self { bias: false, ..self }
+        let extent = Extent { biases: 0, ..self.extent };
+        Self { bias: false, extent, ..self }
     }
 
     /// The linear map.
@@ -163,7 +168,7 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
         let kind = kind_of::<M, F>();
         let v: V1<M::Config, F::Config> = codec::decode("variational layer", config)?;
         let layer = Self::of(M::from_config(&kind, v.map)?, F::from_config(&kind, v.family, registry)?);
-        Ok(Box::new(Self { bias: v.bias, ..layer }))
+        Ok(Box::new(if v.bias { layer } else { layer.without_bias() }))
     }
 
     fn biases(&self) -> usize {
@@ -175,22 +180,23 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
         if F::RANDOM_BIAS { self.biases() } else { 0 }
     }
 
-    fn extent(&self) -> Extent {
-        Extent { weight_shape: self.map.weight_shape(), biases: self.biases(), fan_in: self.map.fan_in() }
+    /// Parameters of the posteriors; behind them lie those of the prior, if it has any.
+    fn of_posteriors(&self) -> usize {
+        self.map.weights() + self.raws + self.biases() + self.random_biases()
     }
 
     fn split<'a>(&self, params: &'a [f32]) -> Params<'a> {
         let (weight_mu, rest) = params.split_at(self.map.weights());
         let (weight_raw, rest) = rest.split_at(self.raws);
-        let (bias_mu, bias_raw) = rest.split_at(self.biases());
-        Params { weight_mu, weight_raw, bias_mu, bias_raw }
+        let (bias_mu, rest) = rest.split_at(self.biases());
+        Params { weight_mu, weight_raw, bias_mu, bias_raw: &rest[..self.random_biases()] }
     }
 
     fn split_grads<'a>(&self, grads: &'a mut [f32]) -> Grads<'a> {
         let (weight_mu, rest) = grads.split_at_mut(self.map.weights());
         let (weight_raw, rest) = rest.split_at_mut(self.raws);
-        let (bias_mu, bias_raw) = rest.split_at_mut(self.biases());
-        Grads { weight_mu, weight_raw, bias_mu, bias_raw }
+        let (bias_mu, rest) = rest.split_at_mut(self.biases());
+        Grads { weight_mu, weight_raw, bias_mu, bias_raw: &mut rest[..self.random_biases()] }
     }
 
     /// What is drawn: weights, and biases that have a posterior.
@@ -261,13 +267,16 @@ impl<M: LinearMap, F: Family> Layer for Variational<M, F> {
         } else if self.bias {
             blocks.push(Block::new("bias", &bias, Role::Plain));
         }
+        blocks.extend(self.family.prior_blocks(&self.extent));
         // A map may have lost all of its weights.
         blocks.retain(|block| !block.is_empty());
         blocks
     }
 
     fn init(&self, params: &mut [f32], rng: &mut NoiseRng) {
-        let g = self.split_grads(params);
+        let (posteriors, of_prior) = params.split_at_mut(self.of_posteriors());
+        self.family.init_prior(of_prior);
+        let g = self.split_grads(posteriors);
         init_he(g.weight_mu, self.map.fan_in(), rng);
         g.bias_mu.fill(0.0);
         self.family.init_raw(self.map.fan_in(), g.weight_mu, g.weight_raw);
@@ -343,6 +352,7 @@ impl<M: LinearMap, F: Family> Layer for Variational<M, F> {
         io: Backward<'_>,
     ) -> Result<(), Error> {
         if F::IN_PLACE && ctx.pass.weight_draw() == Draw::Row {
+            grads[self.of_posteriors()..].fill(0.0);
             return self.backward_local(ctx, grads, Store::Overwrite, io);
         }
         grads.fill(0.0);
@@ -350,23 +360,34 @@ impl<M: LinearMap, F: Family> Layer for Variational<M, F> {
     }
 
     fn kl(&self, at: &KlAt<'_>) -> f64 {
-        self.family.kl(&self.extent(), at)
+        self.family.kl(&self.extent, at)
     }
 
     fn kl_grad(&self, at: &KlAt<'_>, weight: f32, grads: &mut [f32]) -> f64 {
-        self.family.kl_grad(&self.extent(), at, weight, grads)
+        self.family.kl_grad(&self.extent, at, weight, grads)
     }
 
     fn kl_terms(&self, _: f64) -> Option<Vec<KlTerm>> {
-        self.family.kl_terms(&self.extent())
+        self.family.kl_terms(&self.extent)
     }
 
     fn prunable(&self) -> Prunable<'_> {
         self.as_prunable()
     }
 
+    fn at_mean(&self) -> AtMean<'_> {
+        AtMean::Plain(self)
+    }
+
+    fn sample_prior(&self, params: &mut [f32], rng: &mut NoiseRng) -> Result<(), Error> {
+        let (posteriors, of_prior) = params.split_at_mut(self.of_posteriors());
+        let Grads { weight_mu, bias_mu, .. } = self.split_grads(posteriors);
+        let drawn = self.family.sample_prior(&self.extent, of_prior, [weight_mu, bias_mu], rng);
+        drawn.map_err(|got| Error::NoPrior { layer: self.kind.clone(), got })
+    }
+
     fn report(&self, at: &KlAt<'_>) -> LayerReport {
-        let report = self.family.report(&self.extent(), at);
+        let report = self.family.report(&self.extent, at);
         LayerReport { sparsity: self.map.sparsity().or(report.sparsity), ..report }
     }
 }

@@ -7,6 +7,7 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod at_mean;
 mod gradients;
 mod rig;
 mod sharing;
@@ -57,6 +58,7 @@ impl std::error::Error for Failure {}
 /// | the gradient of parameters (buffers have none) and input | central differences of `forward`, noise frozen |
 /// | `backward` adds to `grads`, writes dx, and needs not be asked for dx | grads 0.5 and NaN in front |
 /// | `kl` is finite, `kl_grad` returns its bits and adds `weight` times its gradient | central differences |
+/// | `at_mean` has the bits of the mean pass, and a layer that starts at a mean has it | the plain layer beside it |
 /// | `config` and registry give back the same layer | bytes, blocks, outputs and KL to the bit |
 ///
 /// It runs on a few rows, at the layer's initial parameters moved a little, in every mode, scope and estimator. Give it a
@@ -82,6 +84,7 @@ pub fn check(layer: &dyn Layer, registry: &Registry) -> Result<(), Failure> {
     }
     check_noise(&judge, &rig)?;
     gradients::check_kl(&judge, &rig)?;
+    at_mean::check_at_mean(&judge, &rig, registry)?;
     check_round_trip(&judge, &rig, registry)
 }
 

@@ -8,7 +8,7 @@ use super::{Drawn, Noisy};
 use crate::dense::{check_alpha, check_dims};
 use crate::family::{Grain, GrainV1, alphas_at_prior, ln_alpha, logit};
 use crate::layer::{Backward, Context, KlAt, Layer, Scratch};
-use crate::{Block, Draw, Error, KlForm, KlTerm, LayerReport, Pass, Role, codec};
+use crate::{AtMean, Block, Draw, Error, KlForm, KlTerm, LayerReport, Pass, Role, codec};
 
 /// Variational dropout with correlated weight noise (type B): multiplicative noise of learned variance on the inputs of the layer behind.
 ///
@@ -177,5 +177,9 @@ impl Layer for CorrelatedVd {
         let log_alpha = at.params.iter().map(|&raw| ln_alpha(raw)).collect();
         let report = LayerReport::of_log_alpha(log_alpha).with_at_prior(alphas_at_prior(at.params));
         LayerReport { kl: self.kl(at), ..report }
+    }
+
+    fn at_mean(&self) -> AtMean<'_> {
+        AtMean::Identity
     }
 }

@@ -8,7 +8,7 @@ use crate::dense::check_dims;
 use crate::dropout::check_drop_prob;
 use crate::family::logit;
 use crate::layer::{Backward, Context, KlAt, Layer, Scratch};
-use crate::{Error, LayerReport, Pass, codec};
+use crate::{AtMean, Error, LayerReport, Pass, codec};
 
 /// Multiplicative Gaussian noise with the moments of [`Dropout`](crate::Dropout), on in training and in Monte Carlo prediction.
 ///
@@ -110,6 +110,10 @@ impl Layer for GaussianDropout {
 
     fn keep_prob(&self) -> Option<f64> {
         Some(1.0 - self.drop_prob)
+    }
+
+    fn at_mean(&self) -> AtMean<'_> {
+        AtMean::Identity
     }
 
     /// The noise is given, so that nothing can be learned of it.

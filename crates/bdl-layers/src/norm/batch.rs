@@ -231,6 +231,11 @@ impl Layer for BatchNorm {
         Ok(())
     }
 
+    /// Gains and shifts have no prior.
+    fn sample_prior(&self, _: &mut [f32], _: &mut NoiseRng) -> Result<(), Error> {
+        Ok(())
+    }
+
     fn kl_terms(&self, _: f64) -> Option<Vec<KlTerm>> {
         Some(vec![KlTerm { range: 0..4 * self.units, form: KlForm::Zero }])
     }

@@ -135,6 +135,11 @@ impl Layer for LayerNorm {
     fn kl_terms(&self, _: f64) -> Option<Vec<KlTerm>> {
         Some(vec![KlTerm { range: 0..2 * self.units, form: KlForm::Zero }])
     }
+
+    /// Gains and shifts have no prior.
+    fn sample_prior(&self, _: &mut [f32], _: &mut NoiseRng) -> Result<(), Error> {
+        Ok(())
+    }
 }
 
 /// `dx = inv_sd·(d − mean(d) − x̂·mean(d·x̂))`, d = gain·dy: what is left of d when the directions in which x̂ cannot move are

@@ -10,7 +10,7 @@ use crate::Error;
 use crate::dense::check_positive;
 
 /// What a specification may be, for whoever gave another.
-const GRAMMAR: &str = "normal:SD, fan-in:GAIN, mixture[:PI:SD1:SD2], laplace:SCALE, student-t:DF:SCALE, \
+const GRAMMAR: &str = "normal:SD, normal:learned, fan-in:GAIN, mixture[:PI:SD1:SD2], laplace:SCALE, student-t:DF:SCALE, \
                        log-uniform, or one of them behind fan-in:, such as fan-in:laplace:1";
 
 impl FromStr for Prior {
@@ -21,6 +21,7 @@ impl FromStr for Prior {
     /// | specification | prior |
     /// |---|---|
     /// | `normal:SD` | `N(0, SD²)` |
+    /// | `normal:learned`, `normal:learned:SD` | `N(0, s²)`, s learned in each layer, from SD on (1) |
     /// | `mixture:PI:SD1:SD2` | `PI·N(0, SD1²) + (1 − PI)·N(0, SD2²)`; `mixture` alone: ½, 1 and e^−6 |
     /// | `laplace:SCALE` | `e^{−\|w\|/SCALE}/(2·SCALE)` |
     /// | `student-t:DF:SCALE` | Student's t with DF degrees of freedom, times SCALE |
@@ -49,10 +50,16 @@ impl FromStr for Prior {
 /// The prior, if the parts are those of one.
 fn of_parts(parts: &[&str], scaling: Scaling) -> Result<Option<Prior>, Error> {
     Ok(Some(match *parts {
+        ["normal", "learned"] => Prior::Learned(1.0, scaling),
         ["normal", sd] => {
             let sd = number("SD", sd)?;
             check_positive("prior", "SD", sd)?;
             if scaling == Scaling::FanIn { Prior::FanIn(sd) } else { Prior::StdDev(sd) }
+        }
+        ["normal", "learned", sd] => {
+            let sd = number("SD", sd)?;
+            check_positive("prior", "SD", sd)?;
+            Prior::Learned(sd, scaling)
         }
         ["mixture"] => Prior::Mixture(ScaleMixture::default(), scaling),
         ["mixture", pi, wide, narrow] => {
@@ -111,6 +118,14 @@ impl fmt::Display for Prior {
                 f.write_str(p.kind())?;
                 scaling
             }
+            Self::Around(s, scaling) => {
+                write!(f, "N(start, {s}²)")?;
+                scaling
+            }
+            Self::Learned(init, scaling) => {
+                write!(f, "N(0, s²) with s learned from {init}")?;
+                scaling
+            }
         };
         f.write_str(if *scaling == Scaling::FanIn { " of w·√inputs" } else { "" })
     }
@@ -143,6 +158,12 @@ mod tests {
                 "2·t(3) of w·√inputs",
             ),
             ("log-uniform", Prior::LogUniform, "log-uniform"),
+            ("normal:learned", Prior::Learned(1.0, Scaling::Same), "N(0, s²) with s learned from 1"),
+            (
+                "fan-in:normal:learned:0.5",
+                Prior::Learned(0.5, Scaling::FanIn),
+                "N(0, s²) with s learned from 0.5 of w·√inputs",
+            ),
         ] {
             let parsed: Prior = text.parse().unwrap();
             assert_eq!(parsed, prior, "{text}");
@@ -165,6 +186,7 @@ mod tests {
         }
         assert_eq!(message("normal:-1"), "prior: SD must be finite and > 0, got -1");
         assert_eq!(message("fan-in:0"), "prior: SD must be finite and > 0, got 0");
+        assert_eq!(message("normal:learned:0"), "prior: SD must be finite and > 0, got 0");
         assert_eq!(message("laplace:wide"), "prior: SCALE must be a number, got \"wide\"");
         assert_eq!(message("student-t:0:1"), "student-t: df must be above 0 and at most 1e6, got 0");
         assert_eq!(message("mixture:1:1:0.1"), "scale mixture: pi must be in (0, 1), got 1");

@@ -8,10 +8,12 @@ use crate::prune::{Cut, Weights};
 use crate::{Error, Measure, Prunable};
 
 impl<M: LinearMap, F: Family> Variational<M, F> {
-    /// Whether the map can lose weights, and each weight has a raw parameter of its own that says what its sigma is.
+    /// Whether the map can lose weights, each weight has a raw parameter of its own that says what its sigma is, and the prior
+    /// has no number for each weight.
     pub(super) fn as_prunable(&self) -> Prunable<'_> {
         let elementwise = self.raws == self.map.weights() && self.family.raw_of(1.0).is_some();
-        if M::THIN && elementwise { Prunable::Weights(self) } else { Prunable::No }
+        let of_layer = self.family.prior_blocks(&self.extent).iter().all(|block| block.shape == [1]);
+        if M::THIN && elementwise && of_layer { Prunable::Weights(self) } else { Prunable::No }
     }
 
     /// Mean and raw parameter of the weights of a constant input, of the output units that have one.
@@ -77,6 +79,7 @@ impl<M: LinearMap, F: Family> Weights for Variational<M, F> {
         left.extend(always_raw);
         left.extend(of_kept(p.bias_mu, &cut.units));
         left.extend(of_kept(p.bias_raw, &cut.units));
+        left.extend_from_slice(&params[self.of_posteriors()..]);
         left
     }
 }
