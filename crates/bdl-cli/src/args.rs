@@ -38,6 +38,8 @@ pub(crate) enum Command {
     Inspect(InspectArgs),
     /// Remove the weights that are noise
     Prune(PruneArgs),
+    /// Write a model in another form: as a plain network
+    Export(ExportArgs),
     /// Train, evaluate and predict on data that comes along
     Demo(DemoArgs),
     /// Print a completion script for a shell
@@ -102,6 +104,9 @@ pub(crate) struct PredictArgs {
     /// Double the passes from 32 until each row's Monte Carlo error is at most this
     #[arg(long, value_name = "EPS", value_parser = positive, allow_negative_numbers = true)]
     pub(crate) tolerance: Option<f64>,
+    /// One pass at the mean of the weights, without masks and noise: no uncertainty about the weights
+    #[arg(long, conflicts_with_all = ["samples", "tolerance", "scope"])]
+    pub(crate) mean: bool,
     /// What one draw of the noise covers: a whole pass, or each row by itself
     #[arg(long, value_enum, default_value_t)]
     pub(crate) scope: ScopeArg,
@@ -208,6 +213,26 @@ pub(crate) struct InspectArgs {
     /// A model file of `bdl train`
     pub(crate) model: PathBuf,
     /// How to print it
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Format,
+}
+
+const EXPORT_EXAMPLES: &str = "\
+Examples:
+  bdl export houses.bdl --plain --out plain.bdl       one value for each weight: the mean of its posterior";
+
+#[derive(Debug, Args)]
+#[command(after_help = EXPORT_EXAMPLES)]
+pub(crate) struct ExportArgs {
+    /// A model file of `bdl train`
+    pub(crate) model: PathBuf,
+    /// As a plain network: weights at the means of their posteriors, without masks and noise
+    #[arg(long, required = true)]
+    pub(crate) plain: bool,
+    /// The model file to write
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) out: PathBuf,
+    /// How to print results
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Format,
 }

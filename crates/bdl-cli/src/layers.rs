@@ -8,7 +8,7 @@ use crate::out::{self, count, significant, table};
 /// A column: what stands above it, and what a layer shows there, nothing where it does not apply.
 type Column = (&'static str, fn(&LayerSummary) -> String);
 
-const COLUMNS: [Column; 12] = [
+const COLUMNS: [Column; 13] = [
     ("layer", |layer| layer.name.clone()),
     ("shape", |layer| format!("{} → {}", layer.shape[0], layer.shape[1])),
     ("parameters", |layer| count(layer.parameters)),
@@ -21,6 +21,7 @@ const COLUMNS: [Column; 12] = [
     ("collapsed", |layer| percent(layer.report.collapsed)),
     ("drop prob", |layer| shown(layer.report.drop_prob, 2)),
     ("zeros", |layer| percent(layer.report.sparsity)),
+    ("prior sd", |layer| shown(layer.report.prior_std_dev, 3)),
 ];
 
 /// A row for each layer, those inside another one behind it.
@@ -80,6 +81,7 @@ fn layer_json(layer: &LayerSummary) -> Value {
         "snr": report.snr.map(quantiles_json),
         "log_alpha": report.log_alpha.map(quantiles_json),
         "noise": report.noise,
+        "prior_std_dev": report.prior_std_dev,
         "inside": layers_json(&report.inside),
     })
 }

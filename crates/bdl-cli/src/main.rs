@@ -10,12 +10,14 @@ mod config;
 mod demo;
 mod evaluate;
 mod explain;
+mod export;
 mod images;
 mod inspect;
 mod layers;
 mod out;
 mod output_file;
 mod predict;
+mod prior_predictive;
 mod progress;
 mod prune;
 mod train;
@@ -45,6 +47,7 @@ fn run(command: &Command) -> anyhow::Result<()> {
         Command::Evaluate(args) => evaluate::run(args),
         Command::Inspect(args) => inspect::run(args),
         Command::Prune(args) => prune::run(args),
+        Command::Export(args) => export::run(args),
         Command::Demo(args) => demo::run(args),
         Command::Completions(args) => completions::run(args),
     }

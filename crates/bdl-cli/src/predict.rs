@@ -43,7 +43,10 @@ pub(crate) fn work(args: &PredictArgs) -> Result<(FileReport, Option<usize>)> {
     }
     // Before the work, so that an output that cannot be written is known now.
     let file = args.out.as_deref().map(OutputFile::create).transpose()?;
-    let model = Model::load(&args.model)?;
+    let model = match args.mean {
+        true => Model::load(&args.model)?.at_mean()?,
+        false => Model::load(&args.model)?,
+    };
     let data = Data::open(args)?;
     let how = how(args, &model);
     let columns = model.output_columns(&how.keep, how.telling.draws);
@@ -153,7 +156,11 @@ fn tell(args: &PredictArgs, report: &FileReport, samples: Option<usize>) {
             listed(&report.ignored)
         ));
     }
-    let passes = samples.map_or("passes by tolerance".to_owned(), |n| format!("{n} passes"));
+    let passes = match samples {
+        _ if args.mean => "at the mean of the weights".to_owned(),
+        Some(n) => format!("{n} passes"),
+        None => "passes by tolerance".to_owned(),
+    };
     let skipped = match report.skipped {
         0 => String::new(),
         n => format!(", {n} skipped"),

@@ -6,9 +6,9 @@ use std::time::Instant;
 
 use anyhow::Result;
 use bdl_model::{
-    AUTO_CLASSES, ColumnKind, Images, KlKnown, KlSchedule, LayerSummary, Likelihood, Method, Model,
-    Optimizer, Outputs, Progress, RayonPool, Schedule, Schema, SelectedColumn, Selection, Shape, Table, Task,
-    TaskChoice, TrainConfig, TrainProgress, Training, Valid,
+    AUTO_CLASSES, BayesianLayers, ColumnKind, Images, KlKnown, KlSchedule, LayerSummary, Likelihood, Method,
+    Model, Optimizer, Outputs, Progress, RayonPool, Schedule, Schema, SelectedColumn, Selection, Shape,
+    StartFrom, Table, Task, TaskChoice, TrainConfig, TrainProgress, Training, Valid,
 };
 use serde_json::{Value, json};
 
@@ -18,6 +18,7 @@ use crate::images;
 use crate::layers::{layer_table, layers_json, warn};
 use crate::out::{self, count, counted, listed, pairs, plural, significant};
 use crate::output_file::{check_writable, refuse_input};
+use crate::prior_predictive;
 use crate::progress::Live;
 use crate::train_args::TrainArgs;
 
@@ -52,6 +53,9 @@ impl Figures {
 }
 
 pub(crate) fn run(args: &TrainArgs) -> Result<()> {
+    if let Some(draws) = args.prior_predictive {
+        return prior_predictive::run(args, draws);
+    }
     let talk = args.run.format == Format::Text && !args.quiet;
     let trained = work(args, talk)?;
     let layers = trained.training.model.layers()?;
@@ -68,8 +72,9 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
 /// Trains and saves; says what it understood if `talk`.
 pub(crate) fn work(args: &TrainArgs, talk: bool) -> Result<Trained> {
     let mut config = args.config()?;
-    refuse_input("--out", &args.out, &inputs(args))?;
-    check_writable(&args.out)?;
+    refuse_input("--out", args.out()?, &inputs(args))?;
+    check_writable(args.out()?)?;
+    config.start = args.start()?;
     if Images::are_in(&args.data)? {
         return images::work(args, config, talk);
     }
@@ -103,7 +108,7 @@ pub(crate) fn train(
     });
     live.done();
     let training = training?;
-    training.model.save(&args.out)?;
+    training.model.save(args.out()?)?;
     let figures = Figures::mean(training.members.iter().map(|member| &member.kept));
     Ok(Trained { training, seconds: start.elapsed().as_secs_f64(), figures, features })
 }
@@ -111,11 +116,12 @@ pub(crate) fn train(
 fn inputs(args: &TrainArgs) -> Vec<(&'static str, &Path)> {
     let config = args.config.as_deref().map(|file| ("the configuration", file));
     let labels = args.labels.as_deref().map(|file| ("the labels", file));
-    config.into_iter().chain(labels).chain([("the data", args.data.as_path())]).collect()
+    let start = args.init_from.as_deref().map(|file| ("the model to start from", file));
+    config.into_iter().chain(labels).chain(start).chain([("the data", args.data.as_path())]).collect()
 }
 
 /// Why the task is what it is.
-fn why(table: &Table, selection: &Selection, config: &TrainConfig) -> Result<String> {
+pub(crate) fn why(table: &Table, selection: &Selection, config: &TrainConfig) -> Result<String> {
     if let TaskChoice::Is(_) = config.select.task {
         return Ok("asked for with --task".to_owned());
     }
@@ -242,6 +248,10 @@ pub(crate) fn method(config: &TrainConfig, task: Task) -> String {
         Method::SparseVd => String::new(),
         _ => format!(", length scale {}", a.length_scale),
     };
+    let layers = match &a.bayesian {
+        BayesianLayers::All => String::new(),
+        layers => format!(", Bayesian layers {layers} (length scale {} in the others)", a.length_scale),
+    };
     let members = match config.members {
         1 => String::new(),
         n => format!("ensemble of {n} "),
@@ -257,7 +267,14 @@ pub(crate) fn method(config: &TrainConfig, task: Task) -> String {
         (Task::Regression, Likelihood::Auto) => Likelihood::Gaussian { noise: None },
         (_, given) => given,
     };
-    format!("{members}{}{own}, {hidden}, {likelihood}", a.method.name())
+    let start = match &config.start {
+        None => String::new(),
+        Some(StartFrom { sigma_ratio: None, .. }) => ", from the weights of a model".to_owned(),
+        Some(StartFrom { sigma_ratio: Some(ratio), .. }) => {
+            format!(", from the weights of a model with deviations {ratio} of their size")
+        }
+    };
+    format!("{members}{}{own}{layers}, {hidden}, {likelihood}{start}", a.method.name())
 }
 
 pub(crate) fn training(config: &TrainConfig) -> String {
@@ -323,7 +340,7 @@ fn result(args: &TrainArgs, trained: &Trained, layers: &[LayerSummary]) -> Resul
         ("ELBO", format!("{} nats (-rows·NLL - KL{})", significant(figures.elbo, 5), worth(&training.model))),
         ("kept epoch", epoch),
         ("time", format!("{} s", significant(*seconds, 2))),
-        ("model", args.out.display().to_string()),
+        ("model", args.out()?.display().to_string()),
     ];
     if training.model.members().len() > 1 {
         rows.insert(4, ("", "means over the members".to_owned()));
@@ -352,7 +369,7 @@ fn worth(model: &Model) -> &'static str {
 fn as_json(args: &TrainArgs, trained: &Trained, layers: &[LayerSummary]) -> Value {
     let Trained { training, figures, seconds, features } = trained;
     json!({
-        "model": args.out.display().to_string(),
+        "model": args.out.as_ref().map(|file| file.display().to_string()),
         "task": training.model.task().to_string(),
         "method": method_name(&training.model),
         "rows": training.rows,

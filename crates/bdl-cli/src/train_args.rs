@@ -1,12 +1,13 @@
 //! The flags of `bdl train`, what contradicts what, and the settings they come to.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Result;
 use bdl_model::{
-    Activation, Architecture, Estimator, FitConfig, Grain, KlSchedule, KlWarmup, Likelihood, Method,
-    MissingPolicy, Net, Optimizer, Prior, Schedule, SelectOptions, Task, TaskChoice, TrainConfig, Valid,
-    WeightNoise,
+    Activation, Architecture, BayesianLayers, Estimator, FitConfig, Grain, KlSchedule, KlWarmup, Likelihood,
+    Method, MissingPolicy, Model, Net, Optimizer, Prior, Schedule, SelectOptions, StartFrom, Task,
+    TaskChoice, TrainConfig, Valid, WeightNoise,
 };
 use clap::builder::{PossibleValue, TypedValueParser};
 use clap::{Args, ValueEnum};
@@ -25,6 +26,8 @@ Examples:
   bdl train iris.csv --target species --out iris.bdl --method mean-field --kl-warmup 50
   bdl train houses.csv --target price --out houses.bdl --likelihood heteroscedastic --hidden 64,64
   bdl train houses.csv --target price --out houses.bdl --method ensemble --members 5 --of deterministic
+  bdl train houses.csv --target price --method mean-field --prior normal:3 --prior-predictive
+  bdl train houses.csv --target price --out bayes.bdl --method mean-field --init-from houses.bdl --moped 0.1
   bdl train train-images-idx3-ubyte.gz --out digits.bdl --net 784-300-100-10 --epochs 20 --batch 100";
 
 #[derive(Clone, Debug, Args)]
@@ -36,9 +39,9 @@ pub(crate) struct TrainArgs {
     /// [default: label]
     #[arg(long, value_name = "COL[,COL…]")]
     pub(crate) target: Option<String>,
-    /// The model file to write
-    #[arg(long, value_name = "MODEL")]
-    pub(crate) out: PathBuf,
+    /// The model file to write; not with --prior-predictive, which writes none
+    #[arg(long, value_name = "MODEL", required_unless_present = "prior_predictive")]
+    pub(crate) out: Option<PathBuf>,
     /// What to predict: a number or a class
     #[arg(long, value_enum, default_value_t)]
     pub(crate) task: TaskArg,
@@ -95,6 +98,20 @@ pub(crate) struct TrainArgs {
     /// What has a noise variance of its own; variational-dropout [default: unit]
     #[arg(long, value_name = "GRAIN", value_parser = one_of(Grain::ALL.map(Grain::name), Grain::from_name), help_heading = "Network")]
     pub(crate) alpha_per: Option<Grain>,
+    /// Layers of weights that the method is for: all, last, or numbers from 1 such as 1,3. The others have one
+    /// value per weight, with the prior of --length-scale; not deterministic [default: all]
+    #[arg(long, value_name = "LAYERS", value_parser = bayesian, help_heading = "Network")]
+    pub(crate) bayesian: Option<BayesianLayers>,
+
+    /// Start from the weights of this model, or the means of its posteriors; columns, classes and layers must be the same
+    #[arg(long, value_name = "MODEL", help_heading = "Network")]
+    pub(crate) init_from: Option<PathBuf>,
+    /// MOPED: put the prior around these weights and start with deviations of FRACTION times their size; mean-field
+    #[arg(long, value_name = "FRACTION", value_parser = positive, requires = "init_from", allow_negative_numbers = true, help_heading = "Network")]
+    pub(crate) moped: Option<f64>,
+    /// Show N functions drawn from the prior beside the training rows, and stop without training [N: 100]
+    #[arg(long, value_name = "N", value_parser = functions, num_args = 0..=1, require_equals = true, default_missing_value = "100", help_heading = "Network")]
+    pub(crate) prior_predictive: Option<usize>,
 
     /// Passes over the training rows [default: about 50 000 steps, 20 to 2000 epochs; deterministic at most 400]
     #[arg(long, value_name = "N", value_parser = at_least_one, help_heading = "Training")]
@@ -298,6 +315,15 @@ fn prior(text: &str) -> Result<Prior, String> {
     text.parse::<Prior>().map_err(|e| e.to_string())
 }
 
+/// Functions whose outputs memory can hold.
+fn functions(text: &str) -> Result<usize, String> {
+    count_up_to(text, 1, 10_000)
+}
+
+fn bayesian(text: &str) -> Result<BayesianLayers, String> {
+    text.parse().map_err(|_| "expected all, last, or different numbers from 1, such as 1,3".to_owned())
+}
+
 fn kl_warmup(text: &str) -> Result<KlWarmup, String> {
     let (start, end) = text.split_once(':').unwrap_or(("0", text));
     let (start, end) = (not_negative(start)?, not_negative(end)?);
@@ -376,12 +402,13 @@ impl TrainArgs {
                     MissingArg::Impute => MissingPolicy::Impute,
                 },
             },
-            architecture: self.architecture(),
+            architecture: self.architecture()?,
             members: match self.method {
                 MethodArg::Ensemble => self.members.unwrap_or(5),
                 _ => 1,
             },
             fit: self.fit()?,
+            start: None,
             valid: match (&self.valid_by, self.valid) {
                 (Some(column), fraction) => {
                     Valid::By { column: column.clone(), fraction: fraction.unwrap_or(0.1) }
@@ -390,6 +417,18 @@ impl TrainArgs {
                 (None, None) => Valid::None,
             },
         })
+    }
+
+    /// The model that training starts from.
+    pub(crate) fn start(&self) -> Result<Option<StartFrom>> {
+        let Some(file) = &self.init_from else { return Ok(None) };
+        let model = Arc::new(Model::load(file)?);
+        Ok(Some(StartFrom { model, sigma_ratio: self.moped }))
+    }
+
+    /// Where the model goes, which is known unless nothing is trained.
+    pub(crate) fn out(&self) -> Result<&Path> {
+        self.out.as_deref().ok_or_else(|| Usage::error("--out: expected the model file to write, got none"))
     }
 
     /// The target's name, which only images go without.
@@ -427,9 +466,10 @@ impl TrainArgs {
         self.check_task(Task::Classification, "the data are images with labels")
     }
 
-    fn architecture(&self) -> Architecture {
+    fn architecture(&self) -> Result<Architecture> {
         let default = Architecture::default();
-        Architecture {
+        let prior = self.prior.clone().unwrap_or(default.prior);
+        Ok(Architecture {
             method: self.member_method(),
             likelihood: self.likelihood(),
             hidden: self.hidden.0.clone(),
@@ -438,10 +478,14 @@ impl TrainArgs {
             drop_prob: self.drop_prob.unwrap_or(default.drop_prob),
             input_drop_prob: self.input_drop_prob,
             length_scale: self.length_scale.unwrap_or(default.length_scale),
-            prior: self.prior.clone().unwrap_or(default.prior),
+            prior: match self.moped {
+                Some(_) => prior.around().map_err(|e| Usage::error(format!("--moped: {e}")))?,
+                None => prior,
+            },
             weight_noise: self.weight_noise.unwrap_or_default(),
             grain: self.alpha_per.unwrap_or_default(),
-        }
+            bayesian: self.bayesian.clone().unwrap_or(default.bayesian),
+        })
     }
 
     fn likelihood(&self) -> Likelihood {
@@ -513,6 +557,11 @@ impl TrainArgs {
         }
     }
 
+    /// The Bayesian layers, if these are not all.
+    fn chosen_layers(&self) -> Option<&BayesianLayers> {
+        self.bayesian.as_ref().filter(|layers| **layers != BayesianLayers::All)
+    }
+
     /// Flags that the method does not have.
     fn check_method(&self) -> Result<()> {
         if self.method != MethodArg::Ensemble {
@@ -521,14 +570,21 @@ impl TrainArgs {
                 return Err(Usage::error(format!("{flag}: only --method ensemble has members")));
             }
         }
+        if self.init_from.is_some() && self.method == MethodArg::Ensemble {
+            return Err(Usage::error("--init-from: starts one network, but the method is ensemble"));
+        }
         let method = self.member_method();
-        let fits: [(&str, bool, Has); 7] = [
+        // Layers that are not Bayesian have the prior of the length scale under any method.
+        let length_scale = self.length_scale.filter(|_| self.chosen_layers().is_none());
+        let fits: [(&str, bool, Has); 9] = [
             ("--drop-prob", self.drop_prob.is_some(), Method::has_drop_prob),
             ("--input-drop-prob", self.input_drop_prob.is_some(), Method::has_drop_prob),
-            ("--length-scale", self.length_scale.is_some(), Method::has_length_scale),
+            ("--bayesian", self.chosen_layers().is_some(), Method::has_bayesian_layers),
+            ("--length-scale", length_scale.is_some(), Method::has_length_scale),
             ("--prior", self.prior.is_some(), Method::has_prior),
             ("--weight-noise", self.weight_noise.is_some(), Method::has_alpha),
             ("--alpha-per", self.alpha_per.is_some(), Method::has_alpha),
+            ("--moped", self.moped.is_some(), Method::has_prior),
             ("--estimator", self.estimator.is_some(), Method::is_variational),
         ];
         for (flag, given, has) in fits {

@@ -8,7 +8,7 @@ use bdl_layers::{
 };
 
 use crate::net::{Net, Part, Shape, is_activated};
-use crate::{Error, Likelihood, Method, WeightNoise};
+use crate::{BayesianLayers, Error, Likelihood, Method, WeightNoise};
 
 /// What the network is to predict.
 #[derive(Clone, Debug, PartialEq)]
@@ -41,6 +41,7 @@ pub enum Outputs {
 /// | `prior` | N(0, 1/in_dim) | > 0 | of the weights of mean-field |
 /// | `weight_noise` | independent | | what shares a draw under variational-dropout |
 /// | `grain` | unit | not weight where `weight_noise` is correlated | what has an alpha of its own under variational-dropout |
+/// | `bayesian` | all | | layers that the method is for; the others have the prior of the length scale |
 #[derive(Clone, Debug, PartialEq)]
 pub struct Architecture {
     /// How the weights are treated.
@@ -65,6 +66,8 @@ pub struct Architecture {
     pub weight_noise: WeightNoise,
     /// What has a noise variance of its own under variational dropout.
     pub grain: Grain,
+    /// Layers that the method is for.
+    pub bayesian: BayesianLayers,
 }
 
 impl Default for Architecture {
@@ -81,6 +84,7 @@ impl Default for Architecture {
             prior: Prior::FanIn(1.0),
             weight_noise: WeightNoise::default(),
             grain: Grain::default(),
+            bayesian: BayesianLayers::All,
         }
     }
 }
@@ -99,7 +103,8 @@ impl Architecture {
             None => Net::dense(input, self.hidden.iter().copied().chain([outputs])),
         };
         net.check_input(input)?;
-        let mut stack = Stack { of: self, net: &net, layers: Vec::new(), weights: 0 };
+        self.bayesian.check(self.method, net.maps())?;
+        let mut stack = Stack { of: self, net: &net, layers: Vec::new(), maps: 0, weights: 0 };
         let ends = stack.push_parts("", net.parts(), net.input())?;
         net.check_outputs(ends, outputs)?;
         self.check_size(stack.weights, input)?;
@@ -124,7 +129,9 @@ struct Stack<'a> {
     of: &'a Architecture,
     net: &'a Net,
     layers: Vec<Box<dyn Layer>>,
-    /// Weights and biases of the maps so far.
+    /// Layers of weights so far.
+    maps: usize,
+    /// Their weights and biases.
     weights: usize,
 }
 
@@ -199,9 +206,14 @@ impl Stack<'_> {
     /// Puts a layer of weights behind the others, and in front of it what the method wants there; `image` is what the weights
     /// see, if they see one.
     fn push<M: LinearMap>(&mut self, map: M, image: Option<Image>) -> Result<(), Error> {
-        self.layers.extend(self.mask(&map, image)?);
+        self.maps += 1;
+        let method = match self.of.bayesian.contains(self.maps, self.net.maps()) {
+            true => self.of.method,
+            false => Method::Deterministic,
+        };
+        self.layers.extend(self.mask(method, &map, image)?);
         let weights = map.weights().saturating_add(map.units());
-        self.layers.push(self.layer(map, image)?);
+        self.layers.push(self.layer(method, map, image)?);
         self.weights = self.weights.saturating_add(weights);
         Ok(())
     }
@@ -213,8 +225,13 @@ impl Stack<'_> {
 
     /// What the method puts on the inputs of a layer of weights: inputs of the network are dropped one by one, and
     /// so are units, channels in whole. Noise is on them in the same way.
-    fn mask<M: LinearMap>(&self, map: &M, image: Option<Image>) -> Result<Option<Box<dyn Layer>>, Error> {
-        let Architecture { method, drop_prob, input_drop_prob, weight_noise, grain, .. } = self.of;
+    fn mask<M: LinearMap>(
+        &self,
+        method: Method,
+        map: &M,
+        image: Option<Image>,
+    ) -> Result<Option<Box<dyn Layer>>, Error> {
+        let Architecture { drop_prob, input_drop_prob, weight_noise, grain, .. } = self.of;
         let drop_prob = input_drop_prob.filter(|_| self.is_input()).unwrap_or(*drop_prob);
         let units = if self.is_input() { map.in_dim() } else { map.in_units() };
         let positions = map.in_dim() / units;
@@ -235,8 +252,13 @@ impl Stack<'_> {
 
     /// What the method makes of a linear map. Concrete dropout drops channels in whole, so that it leaves the images alone
     /// that the network is given: often they have but one.
-    fn layer<M: LinearMap>(&self, map: M, image: Option<Image>) -> Result<Box<dyn Layer>, Error> {
-        let Architecture { method, length_scale, prior, weight_noise, grain, .. } = self.of;
+    fn layer<M: LinearMap>(
+        &self,
+        method: Method,
+        map: M,
+        image: Option<Image>,
+    ) -> Result<Box<dyn Layer>, Error> {
+        let Architecture { length_scale, prior, weight_noise, grain, .. } = self.of;
         Ok(match (method, weight_noise) {
             (Method::ConcreteDropout, _) if image.is_none() || !self.is_input() => {
                 Box::new(ConcreteDropout::of(map, *length_scale)?)

@@ -67,6 +67,12 @@ pub enum Error {
         /// What was expected and what was got.
         what: String,
     },
+    /// A model that a network cannot start from.
+    #[error("--init-from: {what}")]
+    Start {
+        /// What was expected and what was got.
+        what: String,
+    },
     /// A model file that is not one, or not a whole one.
     #[error("{file}: {source}")]
     Model {

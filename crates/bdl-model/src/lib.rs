@@ -2,6 +2,7 @@
 #![forbid(unsafe_code)]
 
 mod architecture;
+mod bayesian;
 mod chunk;
 mod encode;
 mod error;
@@ -18,6 +19,7 @@ mod names;
 mod net;
 mod output;
 mod predict;
+mod prior_predictive;
 mod prune;
 mod reader;
 mod records;
@@ -28,12 +30,14 @@ mod select;
 mod shards;
 mod sniff;
 mod split;
+mod start;
 mod stream;
 mod table;
 mod target;
 mod train;
 
 pub use crate::architecture::{Architecture, Outputs};
+pub use crate::bayesian::BayesianLayers;
 pub use crate::chunk::{Chunk, Row};
 pub use crate::encode::Encoder;
 pub use crate::error::{Error, Place};
@@ -47,6 +51,7 @@ pub use crate::output::{OutputValue, PredictedRow, write_csv_header, write_csv_r
 pub use crate::predict::{
     ClassPrediction, ModelPredictor, Prediction, Predictions, RealPrediction, RowScratch, Telling,
 };
+pub use crate::prior_predictive::{ClassFunctions, PriorPredictive, Spread};
 pub use crate::prune::{LayerPruning, Pruning, RowTimes};
 pub use crate::reader::RowReader;
 pub use crate::records::MAX_ROW_BYTES;
@@ -58,6 +63,7 @@ pub use crate::select::{
 };
 pub use crate::sniff::{DELIMITERS, sniff_delimiter};
 pub use crate::split::{Split, SplitKey, split_by_fraction, split_by_group, split_by_order, split_key};
+pub use crate::start::StartFrom;
 pub use crate::stream::{FileEvent, FilePrediction, FileReport, OnBadRow};
 pub use crate::table::{Cell, ColumnKind, MISSING_MARKS, Table};
 pub use crate::target::Targets;

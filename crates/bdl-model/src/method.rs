@@ -92,6 +92,12 @@ impl Method {
         self == Self::VariationalDropout
     }
 
+    /// Whether it can be for some layers only: see [`BayesianLayers`](crate::BayesianLayers).
+    #[must_use]
+    pub fn has_bayesian_layers(self) -> bool {
+        self != Self::Deterministic
+    }
+
     /// Whether its weights have posteriors with standard deviations, from which an estimator draws.
     #[must_use]
     pub fn is_variational(self) -> bool {

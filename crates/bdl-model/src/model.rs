@@ -145,6 +145,32 @@ impl Model {
         Ok(self.bnn.plan().summary(&self.members[0][self.bnn.network()])?)
     }
 
+    /// The model at the mean of its weights: a deterministic one, whose predictions are those of one pass without noise, to the bit.
+    /// Layers with posteriors become plain ones, masks go, normalizations stay.
+    ///
+    /// # Errors
+    /// For a layer of the user's own that does not say what it is at the mean, named.
+    pub fn at_mean(&self) -> Result<Self, Error> {
+        self.at_mean_with(&Kinds::default())
+    }
+
+    /// The same for a model with kinds of the user's own.
+    ///
+    /// # Errors
+    /// As [`at_mean`](Model::at_mean).
+    pub fn at_mean_with(&self, kinds: &Kinds) -> Result<Self, Error> {
+        let plan = self.bnn.plan();
+        let at_mean = |params: &Vec<f32>| {
+            let mut mean = plan.mean_params(&params[self.bnn.network()])?;
+            mean.extend_from_slice(&params[self.bnn.noise()]);
+            Ok(mean)
+        };
+        let members = self.members.iter().map(at_mean).collect::<Result<_, Error>>()?;
+        let bnn = self.bnn.with_plan(plan.at_mean(&kinds.layers)?)?;
+        let (encoder, record) = (self.encoder.clone(), self.record.clone());
+        Ok(Self::from_parts(encoder, bnn, members, record, Method::Deterministic))
+    }
+
     /// A predictor for these passes.
     ///
     /// # Errors

@@ -97,6 +97,15 @@ pub struct Pooling {
 }
 
 impl Part {
+    /// Layers of weights in it.
+    fn maps(&self) -> usize {
+        match self {
+            Self::Dense(_) | Self::Conv(_) => 1,
+            Self::Residual(parts) => parts.iter().map(Self::maps).sum(),
+            _ => 0,
+        }
+    }
+
     /// Whether there are weights in it.
     fn has_weights(&self) -> bool {
         matches!(self, Self::Dense(_) | Self::Conv(_) | Self::Residual(_))
@@ -154,6 +163,11 @@ impl Net {
     #[must_use]
     pub fn parts(&self) -> &[Part] {
         &self.parts
+    }
+
+    /// Layers of weights, those inside residual blocks, too.
+    pub(crate) fn maps(&self) -> usize {
+        self.parts.iter().map(Part::maps).sum()
     }
 
     /// Refuses data that the network does not take.

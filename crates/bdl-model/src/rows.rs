@@ -58,7 +58,7 @@ impl Rows {
         let split = split(table, &selection, config)?;
         let table_rows = |side: &[usize]| side.iter().map(|&at| selection.rows[at]).collect::<Vec<_>>();
         let (train, valid) = (table_rows(&split.train), table_rows(&split.valid));
-        let encoder = Encoder::new(Schema::fit(table, &selection, &train)?)?;
+        let encoder = Encoder::new(schema_of(config, Schema::fit(table, &selection, &train)?)?)?;
         let map = encoder.schema().match_header(table.file(), table.columns())?;
         let side = |rows: &[usize]| Side::new(table, rows, &encoder, &map);
         let valid = if valid.is_empty() { None } else { Some(side(&valid)?) };
@@ -76,7 +76,7 @@ impl Rows {
             valid => split_at_random(images.len(), valid, config.fit.seed)?,
         };
         let target = config.select.target.as_str();
-        let schema = Schema::of_images(images.sides(), target, labels.names());
+        let schema = schema_of(config, Schema::of_images(images.sides(), target, labels.names()))?;
         let side = |rows: &[usize]| Side::of_images(images, labels, rows, schema.class_names());
         let train = side(&split.train)?;
         check_classes(&train, &schema, labels)?;
@@ -109,6 +109,14 @@ fn outputs(kind: &TargetKind) -> Outputs {
 /// What a target's deviations are divided by.
 fn std(target: &Target) -> f64 {
     target.kind.moments().map_or(1.0, |(_, std)| std)
+}
+
+/// The schema of the data, or that of the model that training starts from.
+fn schema_of(config: &TrainConfig, of_data: Schema) -> Result<Schema, Error> {
+    match &config.start {
+        Some(start) => start.schema(&of_data),
+        None => Ok(of_data),
+    }
 }
 
 /// Refuses training rows that all are of one class.

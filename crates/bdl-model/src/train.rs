@@ -12,7 +12,7 @@ use crate::model::Model;
 use crate::rows::{Rows, Side};
 use crate::select::{SelectOptions, Selection};
 use crate::table::Table;
-use crate::{Error, Evaluation};
+use crate::{Error, Evaluation, StartFrom};
 
 /// Which rows are held out to watch training.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -41,6 +41,7 @@ pub enum Valid {
 /// | `architecture` | | | method and network |
 /// | `members` | 1 | 1 to 65536 | networks of an ensemble; 1 for none |
 /// | `fit` | | | epochs, batch, optimizer, seed, …; each member has a lane of its own, whatever `lane` says |
+/// | `start` | none | | a trained model that a single network starts from |
 /// | `valid` | none | | rows that are held out: they decide no mean, scale or weight, but with `patience` the epoch |
 #[derive(Clone, Debug)]
 pub struct TrainConfig {
@@ -52,6 +53,8 @@ pub struct TrainConfig {
     pub members: usize,
     /// Epochs, batch, optimizer, seed, …
     pub fit: FitConfig,
+    /// A trained model that the network starts from.
+    pub start: Option<StartFrom>,
     /// Rows that are held out.
     pub valid: Valid,
 }
@@ -65,6 +68,7 @@ impl TrainConfig {
             architecture: Architecture::default(),
             members: 1,
             fit: FitConfig { lr: 3e-3, schedule: Schedule::Cosine { end: 0.0 }, ..FitConfig::default() },
+            start: None,
             valid: Valid::default(),
         }
     }
@@ -102,11 +106,12 @@ impl TrainConfig {
         Selection::new(table, &SelectOptions { task, ..self.select.clone() })
     }
 
-    fn check(&self) -> Result<(), Error> {
+    pub(crate) fn check(&self) -> Result<(), Error> {
         if !(1..=MAX_MEMBERS).contains(&self.members) {
             let got = self.members.to_string();
             return Err(Error::Argument { what: "--members", expected: "between 1 and 65536", got });
         }
+        self.start.as_ref().map_or(Ok(()), |start| start.check(self))?;
         Ok(self.fit.check()?)
     }
 }
@@ -231,6 +236,9 @@ impl Members<'_> {
         let units = rows.units();
         let fit_config = FitConfig { lane: member as u64, ..config.fit.clone() };
         let mut params = bnn.init(&Noise::in_lane(config.fit.seed, Purpose::Init, member as u64));
+        if let Some(start) = &config.start {
+            start.write(bnn, &mut params)?;
+        }
         let mut report = |progress: &Progress| {
             let progress = in_units(progress, units, train.rows());
             let (members, epochs) = (config.members, config.fit.epochs);

@@ -6,9 +6,10 @@ mod common;
 
 use std::ops::ControlFlow;
 use std::path::Path;
+use std::sync::Arc;
 
 use bdl_layers::Estimator;
-use bdl_model::{FeatureKind, Images, Labels, Likelihood, Method, Model, TargetKind, TrainConfig};
+use bdl_model::{FeatureKind, Images, Labels, Likelihood, Method, Model, StartFrom, TargetKind, TrainConfig};
 use bdl_tensor::Serial;
 use common::{class_text, config, file_prediction, idx, predict, real_text, train};
 
@@ -367,4 +368,26 @@ fn value_stability_of_files_of_other_likelihoods() {
     });
     let bernoulli = likelihood_config("label", Likelihood::Bernoulli);
     stays("bernoulli", "a,b\n0.5,-3\n-1,12\n40,0\n", || small(&classes, bernoulli));
+}
+
+#[test]
+fn value_stability_of_files_with_priors_that_are_given_or_learned() {
+    let text = real_text(40, 12);
+    let single = |method| {
+        let mut config = config("y", method);
+        config.architecture.hidden = vec![4];
+        config
+    };
+    stays("learned-prior", ROWS, || {
+        let mut config = single(Method::MeanField);
+        config.architecture.prior = "fan-in:normal:learned".parse().unwrap();
+        train(&text, &config)
+    });
+    stays("moped", ROWS, || {
+        let mut config = single(Method::MeanField);
+        config.architecture.prior = config.architecture.prior.around().unwrap();
+        let model = Arc::new(train(&text, &single(Method::Deterministic)));
+        config.start = Some(StartFrom { model, sigma_ratio: Some(0.1) });
+        train(&text, &config)
+    });
 }
