@@ -1,6 +1,7 @@
 //! Benchmarks and long studies of the workspace.
 #![forbid(unsafe_code)]
 
+pub mod gradvar;
 pub mod network;
 pub mod timing;
 pub mod uci;
