@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use bdl_dist::{Noise, Purpose};
-use bdl_infer::{Bnn, Data, Elbo, Targets};
+use bdl_infer::{Bnn, Elbo, Targets};
 use bdl_layers::{Estimator, Pass, Role, Workspace};
 use bdl_metrics::{Estimate, mean_and_mcse};
 use bdl_tensor::{Mat, Pool};
