@@ -25,7 +25,7 @@ mod tests {
     }
 
     /// `docs/performance.md`: for mu sampling > Flipout ≈ local, for rho sampling ≥ Flipout > local. "Greater" is by more than
-    /// 5 standard errors, "at least" not less by 5, and "about" within a third of each other and 5 standard errors.
+    /// 5 standard errors, "at least" not less by 5, and "about" here within a third of each other and 5 standard errors.
     fn assert_ordered(when: &str, [sampling, flipout, local]: &All) {
         for ((sampling, flipout), local) in sampling.iter().zip(flipout).zip(local) {
             let what = format!("{when}: {sampling:?} {flipout:?} {local:?}");

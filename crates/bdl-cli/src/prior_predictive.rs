@@ -12,7 +12,7 @@ use crate::train::{method, why};
 use crate::train_args::TrainArgs;
 
 /// Names of the quantiles of a spread.
-const QUANTILES: [&str; 5] = ["q05", "q25", "median", "q75", "q95"];
+const QUANTILES: [&str; 5] = ["q05", "q25", "q50", "q75", "q95"];
 
 pub(crate) fn run(args: &TrainArgs, draws: usize) -> Result<()> {
     let (told, config, classes) = look(args, draws)?;

@@ -64,21 +64,28 @@ fn refuse_flags_of_a_sweep(args: &PruneArgs) -> Result<()> {
 
 /// `|mu|/sigma < 0.223`.
 pub(crate) fn rule(measure: Measure, threshold: f64) -> String {
-    let threshold = significant(threshold, 4);
-    let threshold = threshold.trim_end_matches('0').trim_end_matches('.');
+    let digits = significant(threshold, 4);
+    let threshold = match digits.contains('.') && !digits.contains('e') {
+        true => digits.trim_end_matches('0').trim_end_matches('.'),
+        false => &digits,
+    };
     match measure {
         Measure::LnAlpha => format!("ln alpha > {threshold}"),
         Measure::SignalToNoise => format!("|mu|/sigma < {threshold}"),
     }
 }
 
-/// `4 436 of 266 200 weights are left, 60.0 times fewer`.
+/// `4 436 of 266 200 weights that can be pruned are left, 60.0 times fewer`.
 pub(crate) fn kept_text(pruning: &Pruning) -> String {
     let times = match pruning.compression() {
         compression if compression.is_finite() => format!(", {} times fewer", significant(compression, 3)),
         _ => String::new(),
     };
-    format!("{} of {} weights are left{times}", count(pruning.kept()), count(pruning.weights()))
+    format!(
+        "{} of {} weights that can be pruned are left{times}",
+        count(pruning.kept()),
+        count(pruning.weights())
+    )
 }
 
 fn layer_table(pruning: &Pruning) -> String {
@@ -218,4 +225,16 @@ fn point_json(point: &Point) -> Value {
         put(name, json!(value));
     }
     Value::Object(fields)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_keeps_the_zeros_of_whole_thresholds() {
+        assert_eq!(rule(Measure::LnAlpha, 1000.0), "ln alpha > 1000");
+        assert_eq!(rule(Measure::LnAlpha, 3.0), "ln alpha > 3");
+        assert_eq!(rule(Measure::SignalToNoise, 0.5), "|mu|/sigma < 0.5");
+    }
 }

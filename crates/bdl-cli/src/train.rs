@@ -347,6 +347,9 @@ fn result(args: &TrainArgs, trained: &Trained, layers: &[LayerSummary]) -> Resul
     }
     out::line(pairs(rows))?;
     out::line(layer_table(layers).trim_end())?;
+    if training.model.members().len() > 1 {
+        out::line("Layers are those of the first member.")?;
+    }
     if let Some(valid) = &training.valid {
         out::line("\nOn the rows held out:\n")?;
         out::line(metrics_table(valid, args.target_name()).trim_end())?;
@@ -357,7 +360,8 @@ fn result(args: &TrainArgs, trained: &Trained, layers: &[LayerSummary]) -> Resul
 /// What the ELBO does not tell.
 fn worth(model: &Model) -> &'static str {
     match model.bnn().plan().kl_known() {
-        KlKnown::Exactly => "",
+        KlKnown::Exactly if model.elbo_is_bound() => "",
+        KlKnown::Exactly => "; batch normalization couples rows, so no bound",
         KlKnown::UpToConstant => "; up to a constant, so no bound",
         KlKnown::Improper => {
             "; no bound, since the log-uniform prior is improper: it orders runs of this network"
@@ -381,7 +385,7 @@ fn as_json(args: &TrainArgs, trained: &Trained, layers: &[LayerSummary]) -> Valu
         "nll": figures.nll,
         "kl": figures.kl,
         "valid": training.valid.as_ref().map(metrics_json),
-        "elbo_is_bound": training.model.bnn().plan().kl_known() == KlKnown::Exactly,
+        "elbo_is_bound": training.model.elbo_is_bound(),
         "layers": layers_json(layers),
     })
 }

@@ -116,8 +116,7 @@ fn functions_of_the_prior_are_shown_without_training_and_without_a_file() {
     let dir = data().with("c.csv", common::classes(42, 3));
     let train = "train a.csv --target y --ignore id --method mean-field --prior normal:3";
     let out = dir.bdl(&format!("{train} --prior-predictive")).ok();
-    for words in
-        ["100 functions drawn from the prior of mean-field, prior N(0, 3²)", "median", "targets \"y\""]
+    for words in ["100 functions drawn from the prior of mean-field, prior N(0, 3²)", "q50", "targets \"y\""]
     {
         assert!(out.contains(words), "{words:?} is not in {out}");
     }

@@ -154,6 +154,15 @@ impl FitConfig {
         )?;
         self.schedule.check()?;
         self.kl_schedule.check()?;
+        if let KlSchedule::Cyclical { cycles, .. } = self.kl_schedule {
+            // A cycle of one step would have weight 0 throughout.
+            check_arg(
+                "cyclical kl: cycles",
+                "1, or fewer than epochs",
+                cycles as f64,
+                cycles < self.epochs.max(2),
+            )?;
+        }
         self.optimizer.check()
     }
 

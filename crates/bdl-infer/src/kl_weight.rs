@@ -94,7 +94,7 @@ impl StepAt {
     fn phase(&self, cycles: usize) -> f64 {
         let [epoch, epochs, batch, batches] =
             [self.epoch, self.epochs, self.batch, self.batches].map(|n| n as u128);
-        let steps = epochs * batches;
+        let steps = (epochs * batches).max(1);
         let into = (epoch * batches + batch) * cycles as u128 % steps;
         into as f64 / steps as f64
     }

@@ -1,9 +1,12 @@
 //! Networks at the mean of their weights: a plain network out of one with posteriors or masks, and posteriors that start from
 //! the weights of a plain one.
 
+use bdl_dist::{Noise, Purpose};
+use bdl_tensor::{Mat, MatMut};
+
 use crate::layer::Layer;
 use crate::plan::{Placed, check_len};
-use crate::{Error, Plan, Registry};
+use crate::{Error, Pass, Plan, Registry, Workspace};
 
 /// What a layer is in [`Mode::Mean`](crate::Mode::Mean).
 #[derive(Clone, Copy, Debug)]
@@ -112,7 +115,26 @@ impl Plan {
             return Err(unlike("network", format!("{own} layers without masks"), format!("{theirs}")));
         }
         self.start_inside(mean, sigma_ratio, params);
-        Ok(())
+        self.check_same_function(from, mean, params)
+    }
+
+    /// Settings without a trace in the shapes, such as the padding of a convolution, show in the outputs.
+    fn check_same_function(&self, from: &Self, mean: &[f32], params: &[f32]) -> Result<(), Error> {
+        let mut x = vec![0.0; self.in_dim()];
+        Noise::new(0, Purpose::Init).rng(0).normals(&mut x);
+        let x = Mat::new(&x, 1, self.in_dim())?;
+        let outputs = |plan: &Self, params: &[f32]| -> Result<Vec<u32>, Error> {
+            let mut y = vec![0.0; plan.out_dim()];
+            let mut out = MatMut::new(&mut y, 1, plan.out_dim())?;
+            plan.forward(params, x, &Pass::mean(), &mut Workspace::new(), &mut out)?;
+            Ok(y.iter().map(|y| y.to_bits()).collect())
+        };
+        match outputs(self, params)? == outputs(from, mean)? {
+            true => Ok(()),
+            false => {
+                Err(unlike("network", "of the same settings".to_owned(), "one with other outputs".to_owned()))
+            }
+        }
     }
 
     pub(crate) fn start_inside(&self, mean: &[f32], sigma_ratio: Option<f64>, params: &mut [f32]) {

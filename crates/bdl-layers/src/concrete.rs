@@ -103,12 +103,12 @@ impl<M: LinearMap> ConcreteDropout<M> {
     /// The same with another probability to start from.
     ///
     /// # Errors
-    /// [`Error::Argument`] unless it is in (0, 1): at either end it could not be learned.
+    /// [`Error::Argument`] unless its logit is within ±20, which leaves out 2·10⁻⁹ at either end: there it could not be learned.
     pub fn with_drop_prob(self, drop_prob: f64) -> Result<Self, Error> {
-        if drop_prob > 0.0 && drop_prob < 1.0 {
+        if (drop_prob / (1.0 - drop_prob)).ln().abs() < f64::from(rate::MOST_LOGIT) {
             return Ok(Self { drop_prob, ..self });
         }
-        let (layer, expected, got) = (self.kind, "in (0, 1)".to_owned(), drop_prob.to_string());
+        let (layer, expected, got) = (self.kind, "in (2.1e-9, 1 - 2.1e-9)".to_owned(), drop_prob.to_string());
         Err(Error::Argument { layer, argument: "drop_prob", expected, got })
     }
 

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::dense::check_positive;
 use crate::prior::{self, Informed, OfWeight};
 use crate::report::{AT_PRIOR, POINT, share};
-use crate::{Block, Error, KlAt, KlTerm, LayerReport, Measure, Prior, Registry};
+use crate::{Block, Error, KlAt, KlKnown, KlTerm, LayerReport, Measure, Prior, Registry};
 
 pub use grain::Grain;
 pub(crate) use grain::GrainV1;
@@ -179,6 +179,11 @@ pub trait Family: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// The KL as sums over runs of parameters that cover the layer's in order, if it has that form: see
     /// [`Layer::kl_terms`](crate::Layer::kl_terms). A family that says `None` implements `kl` and `kl_grad` itself.
     fn kl_terms(&self, extent: &Extent) -> Option<Vec<KlTerm>>;
+
+    /// Whether the KL is exact: see [`Layer::kl_known`](crate::Layer::kl_known).
+    fn kl_known(&self, extent: &Extent) -> KlKnown {
+        KlTerm::known(self.kl_terms(extent), KlKnown::UpToConstant)
+    }
 
     /// What a reader wants to know about the posterior: all that its `ln alpha` say, unless the family knows more.
     fn report(&self, extent: &Extent, at: &KlAt<'_>) -> LayerReport {
@@ -363,6 +368,11 @@ impl Family for MeanField {
             KlTerm { range: 0..weights, form: of_weight },
             KlTerm { range: weights..weights + 2 * extent.biases, form: of_bias },
         ])
+    }
+
+    /// Normals under a normal, where there are no terms.
+    fn kl_known(&self, extent: &Extent) -> KlKnown {
+        KlTerm::known(self.kl_terms(extent), KlKnown::Exactly)
     }
 
     fn report(&self, extent: &Extent, at: &KlAt<'_>) -> LayerReport {

@@ -143,6 +143,12 @@ impl KlForm {
 }
 
 impl KlTerm {
+    /// What is known of the sum of all terms of a layer; of a layer without terms, what it says.
+    pub(crate) fn known(terms: Option<Vec<Self>>, without: KlKnown) -> KlKnown {
+        let most = |terms: Vec<Self>| terms.iter().map(|term| term.form.known()).max();
+        terms.map_or(without, |terms| most(terms).unwrap_or(KlKnown::Exactly))
+    }
+
     /// The KL of all terms of a layer.
     pub(crate) fn sum(terms: &[Self], params: &[f32]) -> f64 {
         terms.iter().map(|term| term.kl(params)).sum()

@@ -6,7 +6,7 @@ use bdl_dist::NoiseRng;
 use bdl_tensor::{Mat, MatMut};
 
 use crate::pass::{KlNoise, Site};
-use crate::{Activation, AtMean, Block, Draw, Error, KlTerm, LayerReport, Pass, Prunable};
+use crate::{Activation, AtMean, Block, Draw, Error, KlKnown, KlTerm, LayerReport, Pass, Prunable};
 
 /// A layer: a specification without parameters, and the functions that go with it.
 ///
@@ -167,6 +167,11 @@ pub trait Layer: Debug + Send + Sync {
     /// What pruning can do with the layer: see [`Plan::prune`](crate::Plan::prune).
     fn prunable(&self) -> Prunable<'_> {
         Prunable::No
+    }
+
+    /// Whether the KL is exact: as its terms say, and without terms, unless the layer knows better, up to a constant.
+    fn kl_known(&self) -> KlKnown {
+        KlTerm::known(self.kl_terms(1.0), KlKnown::UpToConstant)
     }
 
     /// What the layer is at the mean of its weights: see [`Plan::at_mean`](crate::Plan::at_mean).

@@ -2,13 +2,13 @@
 
 mod walk;
 
-use bdl_dist::{Noise, NoiseRng};
+use bdl_dist::{Noise, NoiseRng, Purpose};
 use bdl_tensor::{Mat, MatMut, kernels};
 
 use crate::layer::{Context, KlAt, Layer};
 use crate::pass::MAX_LAYERS;
 use crate::workspace::Workspace;
-use crate::{BlockEntry, Error, KlTerm, Pass, place};
+use crate::{BlockEntry, Error, Estimator, KlTerm, Pass, place};
 use walk::LayerBackward;
 pub(crate) use walk::{Back, TapeMut};
 
@@ -137,6 +137,15 @@ impl Plan {
     #[must_use]
     pub fn is_random(&self) -> bool {
         self.layers.iter().any(|l| l.layer.is_random())
+    }
+
+    /// Whether in training a row's output depends on the rows beside it: then the objective of a batch is no unbiased estimate of
+    /// the ELBO.
+    #[must_use]
+    pub fn couples_rows(&self) -> bool {
+        let noise = Noise::new(0, Purpose::Train);
+        let pass = Pass::train(&noise, 0, Estimator::default());
+        self.layers.iter().any(|l| l.layer.couples_rows(&pass))
     }
 
     /// Initial parameters: each layer from a noise stream of its own.

@@ -180,12 +180,7 @@ impl Plan {
     /// ```
     #[must_use]
     pub fn kl_known(&self) -> KlKnown {
-        let of_layer = |(_, layer): (&str, &dyn Layer)| match layer.kl_terms(1.0) {
-            Some(terms) => terms.iter().map(|term| term.form.known()).max().unwrap_or(KlKnown::Exactly),
-            // A KL that only the layer itself knows.
-            None => KlKnown::UpToConstant,
-        };
-        self.layers().map(of_layer).max().unwrap_or(KlKnown::Exactly)
+        self.layers().map(|(_, layer)| layer.kl_known()).max().unwrap_or(KlKnown::Exactly)
     }
 
     /// [`summary`](Plan::summary) of layers behind whatever masks the input of the first.

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::layer::{Backward, Context, KlAt, Layer, Scratch};
 use crate::plan::{Back, TapeMut};
 use crate::workspace::tape_ends;
-use crate::{AtMean, Block, Error, KlTerm, LayerReport, Means, Pass, Plan, Registry, codec};
+use crate::{AtMean, Block, Error, KlKnown, KlTerm, LayerReport, Means, Pass, Plan, Registry, codec};
 
 /// `y = x + f(x)`, where f is a stack of layers as wide at its end as at its beginning.
 ///
@@ -187,6 +187,10 @@ impl Layer for Residual {
     fn kl_terms(&self, input_keep_prob: f64) -> Option<Vec<KlTerm>> {
         let of_layers = self.inner.kl_terms_behind(input_keep_prob)?;
         Some(of_layers.into_iter().flatten().collect())
+    }
+
+    fn kl_known(&self) -> KlKnown {
+        self.inner.kl_known()
     }
 
     fn at_mean(&self) -> AtMean<'_> {

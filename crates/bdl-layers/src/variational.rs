@@ -18,7 +18,9 @@ use crate::family::{Extent, Family, MeanField};
 use crate::image::Image;
 use crate::layer::{Backward, Context, KlAt, Layer, Scratch};
 use crate::map::{DenseMap, LinearMap};
-use crate::{AtMean, Block, Draw, Error, KlTerm, LayerReport, Pass, Prior, Prunable, Registry, Role, codec};
+use crate::{
+    AtMean, Block, Draw, Error, KlKnown, KlTerm, LayerReport, Pass, Prior, Prunable, Registry, Role, codec,
+};
 
 /// A layer whose weights have independent normal posteriors: a family of posteriors on a linear map.
 ///
@@ -373,6 +375,10 @@ impl<M: LinearMap, F: Family> Layer for Variational<M, F> {
 
     fn prunable(&self) -> Prunable<'_> {
         self.as_prunable()
+    }
+
+    fn kl_known(&self) -> KlKnown {
+        self.family.kl_known(&self.extent)
     }
 
     fn at_mean(&self) -> AtMean<'_> {

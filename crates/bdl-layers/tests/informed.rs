@@ -8,8 +8,8 @@ mod common;
 use bdl_dist::{Laplace, Noise, Purpose, ScaleMixture, raw_scale};
 use bdl_layers::{
     Activation, ActivationLayer, BatchNorm, Container, Conv2d, CorrelatedVd, Dense, Dropout, Dropout2d,
-    Filters, GaussianDropout, Grain, Image, IndependentVdDense, Layer, LayerNorm, MaxPool2d, Pass, Plan,
-    Prior, Registry, Residual, Role, Scaling, SparseVdConv2d, SparseVdDense, VariationalConv2d,
+    Filters, GaussianDropout, Grain, Image, IndependentVdDense, KlKnown, Layer, LayerNorm, MaxPool2d, Pass,
+    Plan, Prior, Registry, Residual, Role, Scaling, SparseVdConv2d, SparseVdDense, VariationalConv2d,
     VariationalDense, Window, conformance, push_network, read_network,
 };
 use bdl_testkit::finite::{assert_gradient_close, central_gradient};
@@ -378,6 +378,39 @@ fn a_network_of_other_layers_is_refused_and_the_first_that_differs_is_named() {
     let from = plain.at_mean(&Registry::default()).unwrap();
     let e = bayesian.start_at(&from, &[0.0; 3], None, &mut vec![0.0; bayesian.n_params()]).unwrap_err();
     assert_eq!(e.to_string(), "start mean: must have 37 elements, got 3");
+}
+
+#[test]
+fn settings_that_leave_no_trace_in_the_shapes_are_seen_by_their_outputs() {
+    // Both make 6×6 pixels of 6×6 out of nine weights a channel.
+    let window = |padding, dilation| Window::new([3, 3]).padding([padding; 2]).dilation([dilation; 2]);
+    let filters = |padding, dilation| Filters::new(2, window(padding, dilation));
+    let image = Image::new(6, 6, 1);
+    let from = Plan::new(vec![Box::new(Conv2d::new(image, filters(1, 1)).unwrap())]).unwrap();
+    let mean = common::params(&from);
+    let start = |padding, dilation| {
+        let layer = VariationalConv2d::new(image, filters(padding, dilation), Prior::StdDev(1.0)).unwrap();
+        let plan = Plan::new(vec![Box::new(layer)]).unwrap();
+        plan.start_at(&from, &mean, None, &mut vec![0.0; plan.n_params()])
+    };
+    start(1, 1).unwrap();
+    assert_eq!(
+        start(2, 2).unwrap_err().to_string(),
+        "network: the network to start from must be of the same settings, got one with other outputs"
+    );
+}
+
+#[test]
+fn the_kl_under_these_priors_is_exact_also_inside_a_residual_connection_and_hides_no_improper_one() {
+    let inside = |layers: Vec<Box<dyn Layer>>| -> Box<dyn Layer> { Box::new(Residual::new(layers).unwrap()) };
+    let square = |prior| -> Box<dyn Layer> { Box::new(VariationalDense::new(3, 3, prior).unwrap()) };
+    let known = |layers| Plan::new(layers).unwrap().kl_known();
+    for prior in priors() {
+        assert_eq!(known(vec![square(prior.clone())]), KlKnown::Exactly, "{prior:?}");
+        assert_eq!(known(vec![inside(vec![square(prior.clone())])]), KlKnown::Exactly, "{prior:?}");
+        let improper: Box<dyn Layer> = Box::new(SparseVdDense::new(3, 3).unwrap());
+        assert_eq!(known(vec![inside(vec![square(prior), improper])]), KlKnown::Improper);
+    }
 }
 
 /// Weights and biases of a layer of one unit, drawn so many times.

@@ -108,7 +108,15 @@ impl Architecture {
         let ends = stack.push_parts("", net.parts(), net.input())?;
         net.check_outputs(ends, outputs)?;
         self.check_size(stack.weights, input)?;
-        Ok(Bnn::new(Plan::new(stack.layers)?, likelihood)?)
+        let plan = Plan::new(stack.layers)?;
+        if self.bayesian != BayesianLayers::All && !plan.is_random() {
+            return Err(Error::Argument {
+                what: "--bayesian",
+                expected: "a layer that the method makes random",
+                got: self.bayesian.to_string(),
+            });
+        }
+        Ok(Bnn::new(plan, likelihood)?)
     }
 
     /// Refuses a network that memory cannot hold, before it is asked for.

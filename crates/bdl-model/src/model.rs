@@ -8,7 +8,7 @@ use bdl_infer::{
     Bnn, Kinds, LIKELIHOOD, Passes, Predicts, RECORD, TrainingRecord, Units, push_bnn, push_record, read_bnn,
     read_record,
 };
-use bdl_layers::{Container, LayerSummary, PARAMS, PLAN, Section, codec, write_beside};
+use bdl_layers::{Container, KlKnown, LayerSummary, PARAMS, PLAN, Section, codec, write_beside};
 
 use crate::encode::Encoder;
 use crate::file::{IMAGE, ImageV1, SCHEMA, SchemaV1, TARGETS, TargetsV1};
@@ -115,6 +115,13 @@ impl Model {
     #[must_use]
     pub fn n_params(&self) -> usize {
         self.members.iter().map(Vec::len).sum()
+    }
+
+    /// Whether the ELBO that training reports is a lower bound of the evidence: the KL is exact and rows do not depend on each
+    /// other.
+    #[must_use]
+    pub fn elbo_is_bound(&self) -> bool {
+        self.bnn.plan().kl_known() == KlKnown::Exactly && !self.bnn.plan().couples_rows()
     }
 
     /// From the units of training to those of each target.

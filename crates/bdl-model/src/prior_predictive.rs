@@ -134,6 +134,10 @@ struct Functions<'a> {
 impl<'a> Functions<'a> {
     fn new(rows: &'a Rows, config: &'a TrainConfig) -> Result<Self, Error> {
         let bnn = rows.network(&config.architecture)?;
+        if bnn.plan().couples_rows() {
+            // Its running moments are those of no data yet: a draw would be another function than training sees.
+            return Err(refuse("asked of a network without batch normalization", "one with bn"));
+        }
         let plain = bnn.with_plan(bnn.plan().at_mean(&Registry::default())?)?;
         let (width, n) = (rows.encoder.width(), rows.train.y.len());
         let some: Vec<usize> = (0..n.min(MAX_ROWS)).map(|i| i * n / n.min(MAX_ROWS)).collect();

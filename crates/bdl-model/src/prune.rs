@@ -72,7 +72,7 @@ struct LayerV1 {
 }
 
 impl Pruning {
-    /// Weights of all layers with posteriors, before.
+    /// Weights of all layers that can be pruned, before.
     #[must_use]
     pub fn weights(&self) -> usize {
         self.layers.iter().map(|layer| layer.weights).sum()
@@ -206,11 +206,14 @@ impl Model {
                 why: "it is pruned already; prune the file that it was made from".to_owned(),
             });
         }
+        let around = self.bnn().entries().iter().any(|e| e.block.name.starts_with("prior.weight.mean"));
         self.bnn().plan().measure().ok_or_else(|| Error::Unprunable {
-            why: format!(
+            why: if around {
+                "its prior lies around the weights of another model (--moped), which cannot be thinned".to_owned()
+            } else { format!(
                 "{} has no posterior over single weights that says which are noise; sparse-vd and mean-field have",
                 self.method().name()
-            ),
+            ) },
         })
     }
 

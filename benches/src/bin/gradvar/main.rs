@@ -87,8 +87,9 @@ fn run(args: &Args) -> Result<(), Error> {
     let bnn = perceptron(study.widths, Kind::MeanField(INIT_SIGMA))?;
     let mut params = weights(&bnn);
     measure(args, &study, &bnn, &params, 0, &pool)?;
-    train(&bnn, &mut params, &study.rows, args.epochs, &pool)?;
-    measure(args, &study, &bnn, &params, args.epochs, &pool)
+    let epochs = if args.smoke { 1 } else { args.epochs };
+    train(&bnn, &mut params, &study.rows, epochs, &pool)?;
+    measure(args, &study, &bnn, &params, epochs, &pool)
 }
 
 /// Prints a line for each estimator and each layer's parameters.

@@ -1,7 +1,7 @@
 //! A drop probability that is learned through its logit.
 
-/// Where the logit stops: at a probability of 2·10⁻⁹, beyond which `1/(1 − p)` would overflow and a mask say nothing.
-const MOST_LOGIT: f32 = 20.0;
+/// Where the logit stops at either end: at 2·10⁻⁹ from a probability of 0 or 1, beyond which a mask says nothing.
+pub(super) const MOST_LOGIT: f32 = 20.0;
 
 /// The drop probability p and what the KL has of it.
 pub(super) struct Rate {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Drawn, Noisy};
 use crate::dense::{check_alpha, check_dims};
-use crate::family::{Grain, GrainV1, alphas_at_prior, ln_alpha, logit};
+use crate::family::{Grain, GrainV1, IMPROPER, alphas_at_prior, ln_alpha, logit};
 use crate::layer::{Backward, Context, KlAt, Layer, Scratch};
 use crate::{AtMean, Block, Draw, Error, KlForm, KlTerm, LayerReport, Pass, Role, codec};
 
@@ -181,5 +181,9 @@ impl Layer for CorrelatedVd {
 
     fn at_mean(&self) -> AtMean<'_> {
         AtMean::Identity
+    }
+
+    fn sample_prior(&self, _: &mut [f32], _: &mut NoiseRng) -> Result<(), Error> {
+        Err(Error::NoPrior { layer: Self::KIND.to_owned(), got: IMPROPER })
     }
 }
