@@ -97,7 +97,7 @@ fn quantiles_json(of: Quantiles) -> Value {
 /// Warns of posteriors that say nothing.
 pub(crate) fn warn(layers: &[LayerSummary]) {
     for (_, LayerSummary { name, report, .. }) in flat(layers, 0) {
-        if report.flat && report.noise == Some(1.0) {
+        if report.flat && report.at_prior.is_none_or(|share| share < 0.9) {
             out::warning(format_args!(
                 "{name}: all of the weights are noise, so the layer has learned nothing; \
                  try more epochs, --kl-warmup or fewer hidden units"

@@ -82,7 +82,7 @@ fn all_commands(dir: &Dir, data: &str, train: &str, task: &str, metrics: &[&str]
     let layer = &inspected["layers"][0];
     let first =
         ["name", "kind", "shape", "parameters", "kl", "snr_median", "sparsity", "at_prior", "collapsed"];
-    let then = ["drop_prob", "kl_per_weight", "snr", "log_alpha", "noise", "inside"];
+    let then = ["drop_prob", "kl_per_weight", "snr", "log_alpha", "noise", "prior_std_dev", "inside"];
     assert_eq!(keys(layer), [&first[..], &then].concat());
     assert_eq!(inspected["layers"], trained["layers"]);
     assert!(dir.bdl("inspect m.bdl").ok().contains(task));

@@ -154,15 +154,6 @@ impl FitConfig {
         )?;
         self.schedule.check()?;
         self.kl_schedule.check()?;
-        if let KlSchedule::Cyclical { cycles, .. } = self.kl_schedule {
-            // A cycle of one step would have weight 0 throughout.
-            check_arg(
-                "cyclical kl: cycles",
-                "1, or fewer than epochs",
-                cycles as f64,
-                cycles < self.epochs.max(2),
-            )?;
-        }
         self.optimizer.check()
     }
 
@@ -238,6 +229,11 @@ pub fn fit(
         check_len("fit: columns of x, as the network reads them", bnn.plan().in_dim(), data.x.cols())?;
     }
     let mut run = Run::new(bnn, train, config, pool)?;
+    if let KlSchedule::Cyclical { cycles, .. } = config.kl_schedule {
+        // In cycles of one step the KL would have no weight at all.
+        let steps = config.epochs.saturating_mul(run.batches());
+        check_arg("cyclical kl: cycles", "fewer than steps", cycles as f64, cycles < steps)?;
+    }
     let mut kept = Kept { params: params.to_vec(), report: None, best: None, waited: 0 };
     let mut whole = params.to_vec();
     loop {

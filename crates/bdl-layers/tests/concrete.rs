@@ -257,10 +257,10 @@ fn a_logit_that_is_no_number_gives_what_is_none_and_does_not_panic() {
 fn settings_out_of_range_are_refused_with_what_was_got() {
     let text = |e: bdl_layers::Error| e.to_string();
     let dense = || ConcreteDense::new(3, 2, 1.0).unwrap();
-    for (bad, got) in [(0.0, "0"), (1.0, "1"), (f64::NAN, "NaN")] {
+    for (bad, got) in [(0.0, "0"), (2e-9, "0.000000002"), (1.0, "1"), (f64::NAN, "NaN")] {
         assert_eq!(
             text(dense().with_drop_prob(bad).unwrap_err()),
-            format!("concrete-dense: drop_prob must be in (0, 1), got {got}")
+            format!("concrete-dense: drop_prob must be in (2.1e-9, 1 - 2.1e-9), got {got}")
         );
     }
     assert_eq!(

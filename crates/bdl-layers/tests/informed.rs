@@ -505,7 +505,7 @@ fn weights_without_a_proper_prior_are_not_drawn_and_say_why() {
     );
     assert_eq!(
         message(Box::new(CorrelatedVd::new(2, Grain::Unit).unwrap())).unwrap_err(),
-        "correlated-vd: must have a prior to draw from, got none"
+        "correlated-vd: must have a prior to draw from, got the log-uniform density, which is improper"
     );
     for layer in [
         Box::new(BatchNorm::new(2).unwrap()) as Box<dyn Layer>,

@@ -69,7 +69,7 @@ pub(crate) fn settings() -> Vec<Setting> {
             "lenet5-sparse",
             "sparse variational dropout, LeNet-5-Caffe",
             "lenet5-caffe",
-            100,
+            200,
             0.0085,
             200.0,
         ),
@@ -84,7 +84,7 @@ fn mean_field() -> Setting {
         about: "mean field under a scale mixture, two hidden layers of 400",
         net: "784-400-400-10",
         architecture: Architecture { method: Method::MeanField, prior, ..Architecture::default() },
-        epochs: 200,
+        epochs: 100,
         samples: 100,
         goal: Goal { error: 0.017, compression: None, smaller: None },
     }
@@ -102,7 +102,7 @@ fn mc_dropout() -> Setting {
             input_drop_prob: Some(0.2),
             ..Architecture::default()
         },
-        epochs: 200,
+        epochs: 60,
         samples: 100,
         goal: Goal { error: 0.014, compression: None, smaller: None },
     }
