@@ -23,7 +23,7 @@ const TIMED_STEPS: usize = 20;
 /// As for [`fit`].
 pub fn train(
     bnn: &Bnn,
-    params: &mut Vec<f32>,
+    params: &mut [f32],
     rows: &Rows,
     epochs: usize,
     pool: &dyn Pool,
