@@ -144,7 +144,7 @@ pub(crate) struct TrainArgs {
     /// posteriors over weights, else 0]
     #[arg(long, value_name = "[START:]E", value_parser = kl_warmup, allow_negative_numbers = true, help_heading = "Training")]
     pub(crate) kl_warmup: Option<KlWarmup>,
-    /// KL's factor after the warm-up: constant, cyclical:CYCLES[:RISE] (from 0 to 1 over the share RISE of each
+    /// KL's factor after the warm-up: constant, cyclical:CYCLES or cyclical:CYCLES:RISE (from 0 to 1 over the share RISE of each
     /// cycle, 0.5 by default, then 1), or blundell (halved from batch to batch of an epoch)
     #[arg(long, value_name = "SPEC", value_parser = kl_schedule, default_value = "constant", help_heading = "Training")]
     pub(crate) kl_schedule: KlSchedule,
