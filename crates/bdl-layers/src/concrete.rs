@@ -8,10 +8,11 @@ use bdl_tensor::{Mat, MatMut, Store, kernels};
 use serde::{Deserialize, Serialize};
 
 use crate::conv::{Conv2dMap, Filters};
-use crate::dense::{check_positive, init_he};
+use crate::dense::{check_positive, fill_normal, init_he};
 use crate::image::Image;
 use crate::layer::{Backward, Context, Form, KlAt, Layer, Scratch};
 use crate::map::{DenseMap, LinearMap};
+use crate::report::share;
 use crate::{AtMean, Block, Draw, Error, LayerReport, Means, Pass, Plain, Registry, Role, codec};
 use masks::Tape;
 use rate::Rate;
@@ -277,17 +278,15 @@ impl<M: LinearMap> Layer for ConcreteDropout<M> {
     /// `N(0, 1/l²)` for weights and biases; the probability stays as it is.
     fn sample_prior(&self, params: &mut [f32], rng: &mut NoiseRng) -> Result<(), Error> {
         let of_weights = self.map.weights() + self.map.units();
-        rng.normals(&mut params[..of_weights]);
-        kernels::scale(self.length_scale.recip() as f32, &mut params[..of_weights]);
+        fill_normal(self.length_scale.recip(), &mut params[..of_weights], rng);
         Ok(())
     }
 
     fn report(&self, at: &KlAt<'_>) -> LayerReport {
         let p = self.split(at.params);
-        let zeros = p.weight.iter().filter(|w| **w == 0.0).count();
         LayerReport {
             kl: self.kl(at),
-            sparsity: Some(zeros as f64 / p.weight.len() as f64),
+            sparsity: share(p.weight.iter(), |w| *w == 0.0),
             drop_prob: Some(p.rate.drop_prob),
             kl_weights: Some(p.weight.len() + p.bias.len()),
             ..LayerReport::default()

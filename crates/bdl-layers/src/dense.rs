@@ -25,8 +25,13 @@ pub(crate) fn bias_grad(dy: Mat<'_>, store: Store, d_bias: &mut [f32]) {
 
 /// `N(0, 2/in_dim)` (He et al. 2015, *Delving deep into rectifiers*, eq. 10; `docs/math.md#initialization`).
 pub(crate) fn init_he(weight: &mut [f32], in_dim: usize, rng: &mut NoiseRng) {
-    rng.normals(weight);
-    kernels::scale((2.0 / in_dim as f64).sqrt() as f32, weight);
+    fill_normal((2.0 / in_dim as f64).sqrt(), weight, rng);
+}
+
+/// `N(0, std_dev²)`.
+pub(crate) fn fill_normal(std_dev: f64, out: &mut [f32], rng: &mut NoiseRng) {
+    rng.normals(out);
+    kernels::scale(std_dev as f32, out);
 }
 
 pub(crate) fn check_dims(layer: &str, in_dim: usize, out_dim: usize) -> Result<(), Error> {

@@ -1,14 +1,15 @@
 //! Plain layers: one value per weight of a linear map, with the prior that MC dropout puts on it.
 
 use bdl_dist::NoiseRng;
-use bdl_tensor::{Mat, MatMut, Store, kernels};
+use bdl_tensor::{Mat, MatMut, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::conv::{Conv2dMap, Filters};
-use crate::dense::{check_positive, init_he};
+use crate::dense::{check_positive, fill_normal, init_he};
 use crate::image::Image;
 use crate::layer::{Backward, Context, Form, KlAt, Layer, Scratch};
 use crate::map::{DenseMap, LinearMap};
+use crate::report::share;
 use crate::{Block, Error, KlForm, KlTerm, LayerReport, Pass, Pruned, Role, codec};
 
 /// A layer `y = W(x) + b` with one value per weight of a linear map.
@@ -220,17 +221,16 @@ impl<M: LinearMap> Layer for Plain<M> {
         let Some(l) = self.length_scale else {
             return Err(Error::NoPrior { layer: self.kind().to_owned(), got: "no length scale" });
         };
-        rng.normals(params);
-        kernels::scale(l.recip() as f32, params);
+        fill_normal(l.recip(), params, rng);
         Ok(())
     }
 
     fn report(&self, at: &KlAt<'_>) -> LayerReport {
         let weight = &at.params[..self.map.weights()];
-        let zeros = || weight.iter().filter(|w| **w == 0.0).count() as f64 / weight.len() as f64;
+        let zeros = || share(weight.iter(), |w| *w == 0.0);
         LayerReport {
             kl: self.kl(at),
-            sparsity: Some(self.map.sparsity().unwrap_or_else(zeros)),
+            sparsity: self.map.sparsity().or_else(zeros),
             ..LayerReport::default()
         }
     }

@@ -17,7 +17,8 @@ use bdl_testkit::source::to_f64;
 use bdl_testkit::stats::{MomentCheck, normal_pdf};
 use common::Spec::{Act, Concrete, ConcreteConv, Drop};
 use common::{
-    CONCRETE_TEMP, PASSES, bits, check_gradients, logit_of, numbers, oracle, params, plan, predict,
+    CONCRETE_TEMP, PASSES, bits, check_gradients, check_moments_of_rows, logit_of, numbers, oracle, params,
+    plan, predict,
 };
 
 /// One row of three pixels and two channels.
@@ -204,18 +205,7 @@ fn predictions_have_the_moments_of_all_masks_at_the_learned_probabilities() {
         (0..params.len()).filter(|i| !at.contains(i)).map(|i| f64::from(params[i])).collect();
     let x = numbers(5, 8);
     let exact = dropout_moments(&oracle(&twin, &Pass::mean(), 2), &of_twin, &to_f64(&x), 2);
-    assert!(exact.variance.iter().all(|v| *v > 0.01), "{exact:?}");
-    let noise = Noise::new(29, Purpose::Predict);
-    for scope in [Scope::Pass, Scope::Row] {
-        let draw =
-            |index| predict(&plan, &params, &x, &Pass::predict(&noise, index, scope, Estimator::Local));
-        let draws: Vec<Vec<f32>> = (0..40_000).map(draw).collect();
-        for row in 0..2 {
-            let y: Vec<f64> = draws.iter().map(|y| f64::from(y[row])).collect();
-            MomentCheck::mean("net", &y, exact.mean[row], exact.variance[row]).assert();
-            MomentCheck::variance("net", &y, exact.variance[row], exact.fourth_moment[row]).assert();
-        }
-    }
+    check_moments_of_rows(&plan, &params, &x, &exact);
 }
 
 #[test]

@@ -15,7 +15,10 @@ use bdl_testkit::oracle::{OracleConv, kl_mc_dropout, pool};
 use bdl_testkit::source::to_f64;
 use bdl_testkit::stats::MomentCheck;
 use common::Spec::{Act, AvgPool, Conv, Drop, Drop2d, MaxPool, Variational, VariationalConv};
-use common::{PASSES, bits, check_gradients, image, numbers, oracle, params, plan, predict, window_of};
+use common::{
+    PASSES, bits, check_gradients, check_moments_of_rows, image, numbers, oracle, params, plan, predict,
+    window_of,
+};
 use proptest::prelude::*;
 
 fn plain(image: [usize; 3], channels: usize, kernel: [usize; 2]) -> OracleConv {
@@ -103,18 +106,7 @@ fn a_convolutional_network_agrees_with_the_enumeration_of_its_channels_under_bot
     let (plan, x) = (plan(&specs), numbers(5, 18));
     let params = params(&plan);
     let exact = dropout_moments(&oracle(&specs, &Pass::mean(), 2), &to_f64(&params), &to_f64(&x), 2);
-    assert!(exact.variance.iter().all(|v| *v > 0.01), "{exact:?}");
-    let noise = Noise::new(29, Purpose::Predict);
-    for scope in [Scope::Pass, Scope::Row] {
-        let draw =
-            |index| predict(&plan, &params, &x, &Pass::predict(&noise, index, scope, Estimator::Local));
-        let draws: Vec<Vec<f32>> = (0..40_000).map(draw).collect();
-        for row in 0..2 {
-            let y: Vec<f64> = draws.iter().map(|y| f64::from(y[row])).collect();
-            MomentCheck::mean("net", &y, exact.mean[row], exact.variance[row]).assert();
-            MomentCheck::variance("net", &y, exact.variance[row], exact.fourth_moment[row]).assert();
-        }
-    }
+    check_moments_of_rows(&plan, &params, &x, &exact);
 }
 
 // 20 000 passes; the covariance of two pixels is that of 2³ masks, and without channels in common it is 0.

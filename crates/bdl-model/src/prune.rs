@@ -207,14 +207,15 @@ impl Model {
             });
         }
         let around = self.bnn().entries().iter().any(|e| e.block.name.starts_with("prior.weight.mean"));
-        self.bnn().plan().measure().ok_or_else(|| Error::Unprunable {
-            why: if around {
-                "its prior lies around the weights of another model (--moped), which cannot be thinned".to_owned()
-            } else { format!(
+        let why = || match around {
+            true => "its prior lies around the weights of another model (--moped), which cannot be thinned"
+                .to_owned(),
+            false => format!(
                 "{} has no posterior over single weights that says which are noise; sparse-vd and mean-field have",
                 self.method().name()
-            ) },
-        })
+            ),
+        };
+        self.bnn().plan().measure().ok_or_else(|| Error::Unprunable { why: why() })
     }
 
     /// Mean times of predicting one synthetic row with these passes, of a pruned model and of a network of the size that it was before, in

@@ -1,5 +1,7 @@
 //! A drop probability that is learned through its logit.
 
+use bdl_tensor::special::softplus;
+
 /// Where the logit stops at either end: at 2·10⁻⁹ from a probability of 0 or 1, beyond which a mask says nothing.
 pub(super) const MOST_LOGIT: f32 = 20.0;
 
@@ -30,7 +32,6 @@ impl Rate {
 
     /// `H(p) = p·softplus(−logit) + (1 − p)·softplus(logit)`, nats.
     pub(super) fn entropy(&self) -> f64 {
-        let softplus = |x: f64| x.max(0.0) + (-x.abs()).exp().ln_1p();
         let logit = f64::from(self.logit);
         self.drop_prob * softplus(-logit) + self.keep_prob * softplus(logit)
     }
