@@ -39,7 +39,7 @@ pub(crate) struct TrainArgs {
     /// [default: label]
     #[arg(long, value_name = "COL[,COL…]")]
     pub(crate) target: Option<String>,
-    /// The model file to write; not with --prior-predictive, which writes none
+    /// The model file to write; with --prior-predictive none is written
     #[arg(long, value_name = "MODEL", required_unless_present = "prior_predictive")]
     pub(crate) out: Option<PathBuf>,
     /// What to predict: a number or a class
@@ -87,7 +87,7 @@ pub(crate) struct TrainArgs {
     /// Weights have prior N(0, 1/L²); deterministic, mc-dropout, concrete-dropout, gaussian-dropout [default: 1]
     #[arg(long, value_name = "L", value_parser = positive, allow_negative_numbers = true, help_heading = "Network")]
     pub(crate) length_scale: Option<f64>,
-    /// Prior of the weights; mean-field: normal:SD, mixture:PI:SD1:SD2, laplace:SCALE, student-t:DF:SCALE,
+    /// Prior of the weights; mean-field: normal:SD, normal:learned, mixture:PI:SD1:SD2, laplace:SCALE, student-t:DF:SCALE,
     /// log-uniform, each but the last behind fan-in: for scales times 1/√inputs [default: fan-in:1]
     #[arg(long, value_name = "SPEC", value_parser = prior, help_heading = "Network")]
     pub(crate) prior: Option<Prior>,
