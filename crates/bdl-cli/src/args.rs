@@ -110,9 +110,9 @@ pub(crate) struct PredictArgs {
     /// What one draw of the noise covers: a whole pass, or each row by itself
     #[arg(long, value_enum, default_value_t)]
     pub(crate) scope: ScopeArg,
-    /// Probability of the interval from lower to upper
-    #[arg(long, value_name = "P", value_parser = inside_0_1, default_value = "0.9", allow_negative_numbers = true)]
-    pub(crate) interval: f64,
+    /// Probability of the interval from lower to upper; not of classes [default: 0.9]
+    #[arg(long, value_name = "P", value_parser = inside_0_1, allow_negative_numbers = true)]
+    pub(crate) interval: Option<f64>,
     /// Add N draws from each row's predictive distribution [N: 100]
     #[arg(long, value_name = "N", value_parser = draws, num_args = 0..=1, require_equals = true, default_missing_value = "100")]
     pub(crate) draws: Option<usize>,
@@ -122,9 +122,9 @@ pub(crate) struct PredictArgs {
     /// What to do about a row that cannot be read
     #[arg(long, value_enum, default_value_t)]
     pub(crate) on_bad_row: BadRowArg,
-    /// Seed of the Monte Carlo noise
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    pub(crate) seed: u64,
+    /// Seed of the Monte Carlo noise [default: 0]
+    #[arg(long, value_name = "N")]
+    pub(crate) seed: Option<u64>,
     #[command(flatten)]
     pub(crate) read: ReadArgs,
     #[command(flatten)]

@@ -6,13 +6,13 @@ use std::path::Path;
 use anyhow::{Result, anyhow};
 use bdl_model::{
     Error, FileEvent, FilePrediction, FileReport, Images, Model, OnBadRow, OutputValue, Passes, PredictedRow,
-    RayonPool, RowReader, Scope, Telling, write_csv_header, write_csv_row,
+    RayonPool, RowReader, Scope, Task, Telling, write_csv_header, write_csv_row,
 };
 use serde_json::{Map, Value, json};
 
 use crate::args::{BadRowArg, Format, Names, PredictArgs, ScopeArg};
 use crate::images::refuse_flags;
-use crate::out::{self, counted, listed};
+use crate::out::{self, Usage, counted, listed};
 use crate::output_file::{OutputFile, refuse_input};
 
 /// Rows left out that are told one by one.
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &PredictArgs) -> Result<()> {
             "samples": samples,
             "tolerance": args.tolerance,
             "beyond_tolerance": report.beyond_tolerance,
-            "seed": args.seed,
+            "seed": seed(args),
             "ignored": report.ignored,
         }))?;
     }
@@ -47,6 +47,7 @@ pub(crate) fn work(args: &PredictArgs) -> Result<(FileReport, Option<usize>)> {
         true => Model::load(&args.model)?.at_mean()?,
         false => Model::load(&args.model)?,
     };
+    check(args, &model)?;
     let data = Data::open(args)?;
     let how = how(args, &model);
     let columns = model.output_columns(&how.keep, how.telling.draws);
@@ -85,6 +86,21 @@ pub(crate) fn work(args: &PredictArgs) -> Result<(FileReport, Option<usize>)> {
     Ok((report, samples.transpose()?))
 }
 
+/// Refuses flags that would have no effect on what this model says.
+fn check(args: &PredictArgs, model: &Model) -> Result<()> {
+    if args.interval.is_some() && model.task() == Task::Classification {
+        return Err(Usage::error("--interval: is of numbers, but the model predicts classes"));
+    }
+    if args.seed.is_some() && args.mean && args.draws.is_none() {
+        return Err(Usage::error("--seed: is of noise, but --mean without --draws has none"));
+    }
+    Ok(())
+}
+
+fn seed(args: &PredictArgs) -> u64 {
+    args.seed.unwrap_or(0)
+}
+
 /// What is predicted.
 enum Data {
     Table(Box<RowReader>),
@@ -120,10 +136,14 @@ fn how(args: &PredictArgs, model: &Model) -> FilePrediction {
                 ScopeArg::Pass => Scope::Pass,
                 ScopeArg::Row => Scope::Row,
             },
-            seed: args.seed,
+            seed: seed(args),
             ..model.passes()
         },
-        telling: Telling { level: args.interval, tolerance: args.tolerance, draws: args.draws.unwrap_or(0) },
+        telling: Telling {
+            level: args.interval.unwrap_or(Telling::default().level),
+            tolerance: args.tolerance,
+            draws: args.draws.unwrap_or(0),
+        },
         keep: Names::all(&args.keep),
         on_bad_row: match args.on_bad_row {
             BadRowArg::Stop => OnBadRow::Stop,
@@ -167,7 +187,7 @@ fn tell(args: &PredictArgs, report: &FileReport, samples: Option<usize>) {
     };
     let to = args.out.as_deref().map_or(String::new(), |file| format!(" to {}", file.display()));
     let rows = counted(report.rows as usize, "row");
-    out::notice(format_args!("predicted {rows}{to}{skipped}: {passes}, seed {}", args.seed));
+    out::notice(format_args!("predicted {rows}{to}{skipped}: {passes}, seed {}", seed(args)));
 }
 
 /// Where predicted rows go, and how they are written.

@@ -55,6 +55,7 @@ fn refuse_flags_of_a_sweep(args: &PruneArgs) -> Result<()> {
         ("--samples", args.samples.is_some()),
         ("--seed", args.seed.is_some()),
         ("--delimiter", args.read.delimiter.is_some()),
+        ("--threads", args.run.threads.is_some()),
     ];
     match given.iter().find(|(_, given)| *given) {
         Some((flag, _)) => Err(Usage::error(format!("{flag}: only goes with --sweep"))),

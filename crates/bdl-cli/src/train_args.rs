@@ -77,9 +77,9 @@ pub(crate) struct TrainArgs {
     /// lenet-300-100, lenet5-caffe
     #[arg(long, value_name = "NET", value_parser = net, conflicts_with = "hidden", help_heading = "Network")]
     pub(crate) net: Option<Net>,
-    /// Activation behind each hidden layer
-    #[arg(long, value_parser = one_of(Activation::ALL.map(Activation::name), Activation::from_name), default_value = "relu", help_heading = "Network")]
-    pub(crate) activation: Activation,
+    /// Activation behind each hidden layer [default: relu]
+    #[arg(long, value_parser = one_of(Activation::ALL.map(Activation::name), Activation::from_name), help_heading = "Network")]
+    pub(crate) activation: Option<Activation>,
     /// Probability that an input or hidden unit is dropped; mc-dropout, and gaussian-dropout, which has noise of the same
     /// variance [default: 0.02]
     #[arg(long, value_name = "P", value_parser = below_1, allow_negative_numbers = true, help_heading = "Network")]

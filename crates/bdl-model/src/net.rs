@@ -128,6 +128,12 @@ pub(crate) fn is_activated(parts: &[Part], index: usize) -> bool {
     parts[of].has_weights() && parts[index + 1..].iter().any(Part::has_weights)
 }
 
+/// Whether any part is such, those inside residual blocks, too.
+fn any(parts: &[Part], such: &dyn Fn(&[Part], usize) -> bool) -> bool {
+    (0..parts.len())
+        .any(|at| such(parts, at) || matches!(&parts[at], Part::Residual(inside) if any(inside, such)))
+}
+
 impl Conv {
     /// The filters.
     #[must_use]
@@ -166,8 +172,27 @@ impl Net {
     }
 
     /// Layers of weights, those inside residual blocks, too.
-    pub(crate) fn maps(&self) -> usize {
+    #[must_use]
+    pub fn maps(&self) -> usize {
         self.parts.iter().map(Part::maps).sum()
+    }
+
+    /// Whether the activation stands anywhere in it.
+    ///
+    /// ```
+    /// use bdl_model::Net;
+    /// assert!(!"9-bn-1".parse::<Net>()?.has_activation() && "9-8-1".parse::<Net>()?.has_activation());
+    /// # Ok::<(), bdl_model::Error>(())
+    /// ```
+    #[must_use]
+    pub fn has_activation(&self) -> bool {
+        any(&self.parts, &is_activated)
+    }
+
+    /// Whether anything in it is normalized.
+    #[must_use]
+    pub fn has_norm(&self) -> bool {
+        any(&self.parts, &|parts, at| parts[at].is_norm())
     }
 
     /// Refuses data that the network does not take.

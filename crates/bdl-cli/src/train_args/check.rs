@@ -1,9 +1,10 @@
 //! What contradicts what among the flags of `bdl train`.
 
 use anyhow::Result;
-use bdl_model::{Grain, Likelihood, Method, Task, WeightNoise};
+use bdl_model::{Grain, KlSchedule, Likelihood, Method, Net, Task, WeightNoise};
 
 use super::{MethodArg, MissingArg, OptimizerArg, TaskArg, TrainArgs};
+use crate::args::{Format, Names};
 use crate::images::refuse_flags;
 use crate::out::Usage;
 
@@ -14,8 +15,11 @@ impl TrainArgs {
     /// Flags that contradict each other, whatever the data are.
     pub(super) fn check(&self) -> Result<()> {
         self.check_method()?;
+        self.check_layers()?;
         self.check_likelihood()?;
-        self.check_training()
+        self.check_columns()?;
+        self.check_training()?;
+        self.check_kl()
     }
 
     /// Flags that a table does not have, and one that it must have.
@@ -51,16 +55,14 @@ impl TrainArgs {
     /// Flags that the method does not have.
     fn check_method(&self) -> Result<()> {
         if self.method != MethodArg::Ensemble {
-            let given = [("--members", self.members.is_some()), ("--of", self.of.is_some())];
-            if let Some((flag, _)) = given.iter().find(|(_, given)| *given) {
-                return Err(Usage::error(format!("{flag}: only --method ensemble has members")));
-            }
+            let why = "only --method ensemble has members";
+            refuse(&[("--members", self.members.is_some(), why), ("--of", self.of.is_some(), why)])?;
         }
         if self.init_from.is_some() && self.method == MethodArg::Ensemble {
             return Err(Usage::error("--init-from: starts one network, but the method is ensemble"));
         }
         let method = self.member_method();
-        // Layers that are not Bayesian have the prior of the length scale under any method.
+        // Layers that are not Bayesian have the prior of the length scale under any method: see `check_layers`.
         let length_scale = self.length_scale.filter(|_| self.chosen_layers().is_none());
         let fits: [(&str, bool, Has); 9] = [
             ("--drop-prob", self.drop_prob.is_some(), Method::has_drop_prob),
@@ -93,18 +95,107 @@ impl TrainArgs {
         Err(Usage::error(format!("{flag}: is of --weight-noise independent, but the noise is correlated")))
     }
 
-    /// Flags that the update rule does not have, and one that needs rows held out.
+    /// Flags that no layer of this network has.
+    fn check_layers(&self) -> Result<()> {
+        let (method, maps) = (self.member_method(), self.maps());
+        let bayesian = |at| self.chosen_layers().is_none_or(|layers| layers.contains(at, maps));
+        let plain = (1..=maps).any(|at| !bayesian(at));
+        let linear = !self.net.as_ref().map_or(maps > 1, Net::has_activation);
+        let needs = [
+            (
+                "--input-drop-prob",
+                self.input_drop_prob.is_some() && !bayesian(1),
+                "is of masks on the inputs, but the first layer is not among those of --bayesian",
+            ),
+            (
+                "--drop-prob",
+                self.drop_prob.is_some() && self.input_drop_prob.is_some() && !(2..=maps).any(bayesian),
+                "is of masks on hidden units where --input-drop-prob is given, but there are none",
+            ),
+            (
+                "--length-scale",
+                self.length_scale.is_some() && !method.has_length_scale() && !plain,
+                "is of layers that are not Bayesian, but all of them are",
+            ),
+            (
+                "--activation",
+                self.activation.is_some() && linear,
+                "stands behind hidden layers, but there are none",
+            ),
+            (
+                "--weight-decay",
+                self.weight_decay.is_some() && method == Method::MeanField && !plain && !self.has_norm(),
+                "shrinks weights with one value, but all have posteriors under mean-field",
+            ),
+        ];
+        refuse(&needs)
+    }
+
+    /// Layers of weights.
+    fn maps(&self) -> usize {
+        self.net.as_ref().map_or(self.hidden.0.len() + 1, Net::maps)
+    }
+
+    fn has_norm(&self) -> bool {
+        self.net.as_ref().is_some_and(Net::has_norm)
+    }
+
+    /// Columns of which two flags say different things.
+    fn check_columns(&self) -> Result<()> {
+        let (ignored, categories) = (Names::all(&self.ignore), Names::all(&self.categorical));
+        if let Some(name) = categories.iter().find(|name| ignored.contains(name)) {
+            return Err(Usage::error(format!("--categorical: {name:?} is left out by --ignore")));
+        }
+        let target = self.target.as_ref().filter(|target| categories.contains(target));
+        let number = match self.likelihood() {
+            Likelihood::Poisson => "--likelihood poisson",
+            _ if self.task == TaskArg::Regression => "--task regression",
+            _ => return Ok(()),
+        };
+        match target {
+            Some(name) => Err(Usage::error(format!(
+                "--categorical: makes classes of the target {name:?}, which {number} takes for a number"
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    /// Flags of the KL's factor, where that is 0.
+    fn check_kl(&self) -> Result<()> {
+        let nothing = "moves the factor of the KL, but --kl-weight 0 leaves none";
+        let warmup = self.kl_warmup.is_some_and(|warmup| warmup.epochs() > 0.0);
+        refuse(&[
+            ("--kl-warmup", warmup && self.kl_weight == 0.0, nothing),
+            ("--kl-schedule", self.kl_schedule != KlSchedule::Constant && self.kl_weight == 0.0, nothing),
+        ])
+    }
+
+    /// Flags that the update rule does not have, one that needs rows held out, and one that hides all there is.
     fn check_training(&self) -> Result<()> {
-        if self.patience.is_some() && self.valid.is_none() && self.valid_by.is_none() {
-            return Err(Usage::error("--patience: needs validation rows; add --valid 0.1 or --valid-by COL"));
-        }
-        if self.momentum.is_some() && self.optimizer != OptimizerArg::Sgd {
-            return Err(Usage::error("--momentum: only --optimizer sgd has one"));
-        }
-        if self.weight_decay.is_some() && self.optimizer != OptimizerArg::AdamW {
-            return Err(Usage::error("--weight-decay: only --optimizer adamw has one"));
-        }
-        Ok(())
+        let held_out = self.valid.is_some() || self.valid_by.is_some();
+        let shown = self.prior_predictive.is_some() && self.run.format == Format::Text;
+        refuse(&[
+            (
+                "--patience",
+                self.patience.is_some() && !held_out,
+                "needs validation rows; add --valid 0.1 or --valid-by COL",
+            ),
+            (
+                "--momentum",
+                self.momentum.is_some() && self.optimizer != OptimizerArg::Sgd,
+                "only --optimizer sgd has one",
+            ),
+            (
+                "--weight-decay",
+                self.weight_decay.is_some() && self.optimizer != OptimizerArg::AdamW,
+                "only --optimizer adamw has one",
+            ),
+            (
+                "--quiet",
+                self.quiet && shown,
+                "leaves nothing of --prior-predictive; add --format json for its object",
+            ),
+        ])
     }
 
     fn check_likelihood(&self) -> Result<()> {
@@ -139,6 +230,14 @@ impl TrainArgs {
             None => "--noise".to_owned(),
         };
         Err(Usage::error(format!("{wrong}: is for {other}, but the task is {task} ({why})")))
+    }
+}
+
+/// Refuses the first flag that is given where it has no effect, for its reason.
+fn refuse(flags: &[(&str, bool, &str)]) -> Result<()> {
+    match flags.iter().find(|(_, idle, _)| *idle) {
+        Some((flag, _, why)) => Err(Usage::error(format!("{flag}: {why}"))),
+        None => Ok(()),
     }
 }
 

@@ -75,7 +75,7 @@ impl TrainArgs {
             likelihood: self.likelihood(),
             hidden: self.hidden.0.clone(),
             net: self.net.clone(),
-            activation: self.activation,
+            activation: self.activation.unwrap_or(default.activation),
             drop_prob: self.drop_prob.unwrap_or(default.drop_prob),
             input_drop_prob: self.input_drop_prob,
             length_scale: self.length_scale.unwrap_or(default.length_scale),

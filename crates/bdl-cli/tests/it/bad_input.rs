@@ -192,6 +192,64 @@ fn flags_that_contradict_each_other_are_wrong_calls() {
 }
 
 #[test]
+fn flags_that_nothing_in_the_network_has_are_wrong_calls() {
+    for (flags, words) in [
+        ("--bayesian last --input-drop-prob 0.1", ["--input-drop-prob", "first layer"]),
+        ("--hidden none --drop-prob 0.1 --input-drop-prob 0.2", ["--drop-prob", "--input-drop-prob"]),
+        ("--bayesian 1 --drop-prob 0.1 --input-drop-prob 0.2", ["--drop-prob", "there are none"]),
+        ("--method mean-field --bayesian 1,2 --length-scale 2", ["--length-scale", "not Bayesian"]),
+        (
+            "--method sparse-vd --hidden none --bayesian last --length-scale 2",
+            ["--length-scale", "all of them"],
+        ),
+        ("--hidden none --activation tanh", ["--activation", "hidden layers"]),
+        ("--net 3-bn-1 --activation relu", ["--activation", "there are none"]),
+        ("--method mean-field --optimizer adamw --weight-decay 0.1", ["--weight-decay", "mean-field"]),
+        ("--kl-weight 0 --kl-warmup 3", ["--kl-warmup", "--kl-weight 0"]),
+        ("--kl-weight 0 --kl-schedule cyclical:2", ["--kl-schedule", "--kl-weight 0"]),
+        ("--ignore id,x --categorical x", ["--categorical", "\"x\" is left out by --ignore"]),
+        ("--task regression --categorical y", ["--categorical", "--task regression takes for a number"]),
+        ("--likelihood poisson --categorical y", ["--categorical", "--likelihood poisson takes"]),
+        ("--prior-predictive --quiet", ["--quiet", "--format json"]),
+    ] {
+        let dir = Dir::new().with("a.csv", numbers(20));
+        dir.bdl(&format!("train a.csv --target y --out m.bdl {flags}")).fails(2, &words);
+        assert_eq!(dir.files(), ["a.csv"]);
+    }
+}
+
+/// The neighbours of what is refused above.
+#[test]
+fn flags_that_something_in_the_network_has_are_taken() {
+    let dir = Dir::new().with("a.csv", numbers(20));
+    for flags in [
+        "--hidden 4 --bayesian 1 --input-drop-prob 0.1",
+        "--hidden none --input-drop-prob 0.1",
+        "--hidden 4 --drop-prob 0.1 --input-drop-prob 0.2",
+        "--hidden 4 --method mean-field --bayesian last --length-scale 2",
+        "--hidden 4 --activation tanh",
+        "--net 2-res+2+bn+2-1 --activation tanh",
+        "--net 2-bn-1 --method mean-field --optimizer adamw --weight-decay 0.1",
+        "--hidden 4 --method sparse-vd --optimizer adamw --weight-decay 0.1",
+        "--hidden 4 --kl-weight 0 --kl-warmup 0",
+    ] {
+        dir.bdl(&format!("train a.csv --target y --ignore id,colour --out m.bdl --epochs 2 {flags}")).ok();
+    }
+    dir.bdl("train a.csv --target y --ignore id --prior-predictive=3 --quiet --format json").json();
+}
+
+#[test]
+fn flags_that_a_model_has_no_use_for_are_wrong_calls() {
+    let dir = model().with("c.csv", classes(20, 2));
+    dir.bdl(&short("train c.csv --target kind --method mean-field --out c.bdl")).ok();
+    dir.bdl("predict c.bdl c.csv --interval 0.5").fails(2, &["--interval", "predicts classes"]);
+    dir.bdl("predict m.bdl a.csv --mean --seed 1").fails(2, &["--seed", "--draws"]);
+    dir.bdl("predict m.bdl a.csv --mean --seed 1 --draws=2").ok();
+    dir.bdl("prune c.bdl --out p.bdl --threads 1").fails(2, &["--threads", "--sweep"]);
+    assert_eq!(dir.files(), ["a.csv", "c.bdl", "c.csv", "m.bdl"]);
+}
+
+#[test]
 fn an_interval_whose_ends_would_be_infinite_is_refused() {
     let dir = model();
     dir.bdl("predict m.bdl a.csv --interval 0.9999999999999999")
