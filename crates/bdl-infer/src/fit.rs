@@ -182,7 +182,8 @@ pub struct Progress {
     pub kl: f64,
     /// `−n_train·nll_mean − kl`, nats: the bound itself, whatever the KL weight.
     pub elbo: f64,
-    /// KL weight at the epoch's last step.
+    /// Mean of the KL weight over the epoch's steps: under Blundell's schedule 1 times the other factors, where the last step alone has next
+    /// to none. `docs/math.md#kl-weight`.
     pub kl_weight: f64,
     /// Learning rate at the epoch's last step.
     pub lr: f64,
@@ -377,12 +378,13 @@ impl<'a> Run<'a> {
         self.order.iter_mut().enumerate().for_each(|(i, o)| *o = i);
         self.shuffle.rng(self.epoch as u64).shuffle(&mut self.order);
         let elbo = Elbo::new(n_train)?;
-        let (mut nll_sum, mut kl, mut kl_weight, mut lr) = (0.0, 0.0, 0.0, 0.0);
+        let (mut nll_sum, mut kl, mut kl_weights, mut lr) = (0.0, 0.0, 0.0, 0.0);
         let epoch = self.epoch + 1;
         for b in 0..batches {
             let at = StepAt { epoch: self.epoch, epochs: self.config.epochs, batch: b, batches };
             lr = self.config.lr * self.config.schedule.multiplier(at.done(), at.epochs);
-            kl_weight = self.config.kl_weight_at(at);
+            let kl_weight = self.config.kl_weight_at(at);
+            kl_weights += kl_weight;
             let elbo = elbo.with_kl_weight(kl_weight)?;
             // The report tells the KL of the last step; the others do without.
             let with_kl = b + 1 == batches;
@@ -398,7 +400,7 @@ impl<'a> Run<'a> {
             nll_mean: nll_sum / n_train as f64,
             kl,
             elbo: -nll_sum - kl,
-            kl_weight,
+            kl_weight: kl_weights / batches as f64,
             lr,
             valid_nll: None,
         })

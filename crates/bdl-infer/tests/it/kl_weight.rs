@@ -22,40 +22,50 @@ fn the_report_is_the_bound_whatever_the_weight() {
     let plain = reports(&still);
     let kl = bnn.plan().kl(&init(&bnn)[bnn.network()]).unwrap();
     let warmup = KlWarmup::new(9.0).unwrap();
-    for config in [
-        FitConfig { kl_schedule: KlSchedule::Cyclical { cycles: 2, rise: 0.9 }, ..still.clone() },
-        FitConfig { kl_schedule: KlSchedule::Blundell, ..still.clone() },
-        FitConfig { kl_schedule: KlSchedule::Blundell, kl_warmup: warmup, kl_weight: 0.3, ..still.clone() },
+    let blundell = FitConfig { kl_schedule: KlSchedule::Blundell, ..still.clone() };
+    let warm = FitConfig { kl_warmup: warmup, kl_weight: 0.3, ..blundell.clone() };
+    let cyclical = KlSchedule::Cyclical { cycles: 2, rise: 0.9 };
+    for (config, is_one) in [
+        (FitConfig { kl_schedule: cyclical, ..still.clone() }, false),
+        // Of the whole epoch, whatever the last batch has.
+        (blundell, true),
+        (warm, false),
     ] {
         for (p, plain) in reports(&config).iter().zip(&plain) {
-            assert_ne!(p.kl_weight, plain.kl_weight);
+            assert_eq!((p.kl_weight - plain.kl_weight).abs() < 1e-14, is_one, "{config:?}");
             assert_eq!((p.nll_mean, p.kl, p.elbo), (plain.nll_mean, plain.kl, plain.elbo), "{config:?}");
             assert!((p.kl / kl - 1.0).abs() < 1e-6 && (p.elbo + 21.0 * p.nll_mean + kl).abs() < 1e-6 * kl);
         }
     }
 }
 
+/// A factor of the KL at a step.
+type OfStep = fn(usize) -> f64;
+
 #[test]
-fn weights_multiply_and_are_those_of_the_batch() {
+fn weights_multiply_and_are_told_as_the_mean_over_the_batches_of_an_epoch() {
     let bnn = bnn(Method::Variational, &[2, 3, 1], gaussian(0.5));
     let (x, y) = rows(1, 21, 2);
     let data = Data::new(mat(&x, 2), Targets::Real(&y)).unwrap();
-    // Three batches of an epoch; at the last, epoch − 1/3 epochs are done.
     let of = |kl_schedule| {
         let kl_warmup = KlWarmup::new(2.0).unwrap();
         let config =
             FitConfig { epochs: 4, batch: 8, kl_weight: 0.7, kl_warmup, kl_schedule, ..FitConfig::default() };
         run(&bnn, &mut init(&bnn), data, None, &config).1.iter().map(|p| p.kl_weight).collect::<Vec<_>>()
     };
-    let warm = [1.0 / 3.0, 2.5 / 3.0, 1.0, 1.0];
-    for (schedule, expected) in [
-        (KlSchedule::Constant, [1.0; 4]),
-        (KlSchedule::Blundell, [3.0 / 7.0; 4]),
-        // In cycles of six steps, each rising over three: the last steps are the third and the last of a cycle.
-        (CYCLES, [2.0 / 3.0, 1.0, 2.0 / 3.0, 1.0]),
-    ] {
-        for ((weight, warm), expected) in of(schedule).into_iter().zip(warm).zip(expected) {
-            assert!((weight - 0.7 * warm * expected).abs() < 1e-12, "{schedule:?}: {weight}");
+    // Three batches of an epoch; step/3 epochs are done.
+    let warm = |step: usize| (step as f64 / 6.0).min(1.0);
+    let schedules: [(_, OfStep); 3] = [
+        (KlSchedule::Constant, |_| 1.0),
+        (KlSchedule::Blundell, |step| [12.0 / 7.0, 6.0 / 7.0, 3.0 / 7.0][step % 3]),
+        // In cycles of six steps, each rising over three.
+        (CYCLES, |step| ((step % 6) as f64 / 3.0).min(1.0)),
+    ];
+    for (schedule, own) in schedules {
+        for (epoch, weight) in of(schedule).into_iter().enumerate() {
+            let weights = (3 * epoch..3 * epoch + 3).map(|step| 0.7 * warm(step) * own(step));
+            let mean = weights.sum::<f64>() / 3.0;
+            assert!((weight - mean).abs() < 1e-12, "{schedule:?} {epoch}: {weight} {mean}");
         }
     }
 }

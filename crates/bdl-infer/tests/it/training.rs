@@ -141,9 +141,9 @@ fn reports_count_and_add_up() {
         assert!((p.elbo + 21.0 * p.nll_mean + p.kl).abs() < 1e-9, "the bound has KL weight 1");
         assert_eq!(p.valid_nll, None);
     }
-    // At the last step of an epoch, epoch − 1/3 epochs are done.
+    // In the middle step of an epoch, epoch − 2/3 epochs are done.
     let weights: Vec<f64> = reports.iter().map(|p| p.kl_weight).collect();
-    let expected = [1.0 / 6.0, 2.5 / 6.0, 0.5, 0.5];
+    let expected = [1.0 / 12.0, 4.0 / 12.0, 0.5, 0.5];
     assert!(weights.iter().zip(expected).all(|(a, b)| (a - b).abs() < 1e-12), "{weights:?}");
     let lrs: Vec<f64> = reports.iter().map(|p| p.lr).collect();
     assert!(lrs.iter().zip([1e-3, 1e-3, 1e-4, 1e-4]).all(|(a, b)| (a / b - 1.0).abs() < 1e-12), "{lrs:?}");
