@@ -91,7 +91,12 @@ pub(crate) fn layers_json(layers: &[LayerSummary]) -> Vec<Value> {
 }
 
 fn quantiles_json(of: Quantiles) -> Value {
-    json!({ "q05": of.q05, "q25": of.q25, "q50": of.median, "q75": of.q75, "q95": of.q95 })
+    Value::Object(named(of).map(|(name, x)| (name.to_owned(), x.into())).into_iter().collect())
+}
+
+/// Quantiles and what they are called.
+pub(crate) fn named(of: Quantiles) -> [(&'static str, f64); 5] {
+    [("q05", of.q05), ("q25", of.q25), ("q50", of.median), ("q75", of.q75), ("q95", of.q95)]
 }
 
 /// Warns of posteriors that say nothing.

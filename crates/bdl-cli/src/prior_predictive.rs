@@ -7,12 +7,10 @@ use bdl_model::{
 use serde_json::{Map, Value, json};
 
 use crate::args::Format;
+use crate::layers::named;
 use crate::out::{self, counted, significant, table};
 use crate::train::{method, why};
 use crate::train_args::TrainArgs;
-
-/// Names of the quantiles of a spread.
-const QUANTILES: [&str; 5] = ["q05", "q25", "q50", "q75", "q95"];
 
 pub(crate) fn run(args: &TrainArgs, draws: usize) -> Result<()> {
     let (told, config, classes) = look(args, draws)?;
@@ -52,10 +50,12 @@ fn look(args: &TrainArgs, draws: usize) -> Result<(PriorPredictive, String, Vec<
 
 fn numbers(functions: &Spread, targets: &Spread, target: &str) -> String {
     let row = |name: String, of: &Spread| {
-        let cells = [of.mean, of.std].into_iter().chain(of.quantiles).map(|x| significant(x, 4));
+        let quantiles = named(of.quantiles).map(|(_, x)| x);
+        let cells = [of.mean, of.std].into_iter().chain(quantiles).map(|x| significant(x, 4));
         [name].into_iter().chain(cells).collect::<Vec<_>>()
     };
-    let header: Vec<&str> = ["", "mean", "sd"].into_iter().chain(QUANTILES).collect();
+    let quantiles = named(functions.quantiles).map(|(name, _)| name);
+    let header: Vec<&str> = ["", "mean", "sd"].into_iter().chain(quantiles).collect();
     let rows = vec![
         row("functions of the prior".to_owned(), functions),
         row(format!("targets {target:?}"), targets),
@@ -69,7 +69,8 @@ fn of_classes(told: &ClassFunctions, classes: &[String]) -> String {
     let rows = classes.iter().zip(told.probs.iter().zip(&told.shares));
     let rows = rows.map(|(name, (p, share))| vec![name.clone(), percent(*p), percent(*share)]).collect();
     let of_classes = table(&["class", "prior", "training rows"], &[1, 2], rows);
-    let [low, .., high] = told.entropy.quantiles.map(|x| significant(x, 3));
+    let of = told.entropy.quantiles;
+    let [low, high] = [of.q05, of.q95].map(|x| significant(x, 3));
     let most = significant((classes.len() as f64).ln(), 3);
     format!(
         "{of_classes}\nEntropy of the class probabilities: {low} to {high} nats (5 % to 95 %), mean {}, of at most {most}.\n\
@@ -81,8 +82,7 @@ fn of_classes(told: &ClassFunctions, classes: &[String]) -> String {
 
 fn as_json(told: &PriorPredictive, network: &str, classes: &[String], draws: usize, seed: u64) -> Value {
     let spread = |of: &Spread| {
-        let quantiles = QUANTILES.into_iter().zip(of.quantiles);
-        let all = [("mean", of.mean), ("std", of.std)].into_iter().chain(quantiles);
+        let all = [("mean", of.mean), ("std", of.std)].into_iter().chain(named(of.quantiles));
         Value::Object(all.map(|(name, x)| (name.to_owned(), x.into())).collect::<Map<_, _>>())
     };
     let of_class = |x: &[f64]| {

@@ -66,7 +66,8 @@ pub struct LayerSummary {
     pub report: LayerReport,
 }
 
-/// Five of n numbers: those at place ⌊p·n⌋ of the sorted row, counted from 0.
+/// Five of n numbers: those at place ⌊p·n⌋ of the sorted row, counted from 0. This is the one rule for quantiles of numbers that are
+/// there, whatever they are of: `docs/math.md#report`.
 ///
 /// ```
 /// use bdl_layers::Quantiles;
@@ -90,15 +91,15 @@ pub struct Quantiles {
 impl Quantiles {
     /// Those of some numbers; `None` of none.
     #[must_use]
-    pub fn of(numbers: &[f32]) -> Option<Self> {
+    pub fn of(numbers: &[f64]) -> Option<Self> {
         let mut sorted = numbers.to_vec();
-        sorted.sort_unstable_by(f32::total_cmp);
+        sorted.sort_unstable_by(f64::total_cmp);
         Self::of_sorted(&sorted)
     }
 
-    fn of_sorted(sorted: &[f32]) -> Option<Self> {
+    fn of_sorted(sorted: &[impl Copy + Into<f64>]) -> Option<Self> {
         let last = sorted.len().checked_sub(1)?;
-        let at = |p: f64| f64::from(sorted[((p * sorted.len() as f64) as usize).min(last)]);
+        let at = |p: f64| sorted[((p * sorted.len() as f64) as usize).min(last)].into();
         Some(Self { q05: at(0.05), q25: at(0.25), median: at(0.5), q75: at(0.75), q95: at(0.95) })
     }
 }

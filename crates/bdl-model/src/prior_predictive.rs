@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use bdl_dist::{Noise, Purpose};
 use bdl_infer::{Bnn, MixtureScratch, Passes, Predictor, Units};
-use bdl_layers::Registry;
+use bdl_layers::{Quantiles, Registry};
 use bdl_tensor::{Mat, Pool};
 
 use crate::evaluate::Truth;
@@ -39,8 +39,8 @@ pub struct Spread {
     pub mean: f64,
     /// Standard deviation.
     pub std: f64,
-    /// Quantiles of 0.05, 0.25, 0.5, 0.75 and 0.95: the least number with at least that share at or below it.
-    pub quantiles: [f64; 5],
+    /// Quantiles.
+    pub quantiles: Quantiles,
 }
 
 /// What functions drawn from the prior say of classes; entropies in nats.
@@ -56,9 +56,6 @@ pub struct ClassFunctions {
     pub shares: Vec<f64>,
 }
 
-/// The levels of the quantiles of a [`Spread`].
-pub(crate) const LEVELS: [f64; 5] = [0.05, 0.25, 0.5, 0.75, 0.95];
-
 /// Rows that are looked at; of more, so many that are evenly spread.
 const MAX_ROWS: usize = 1000;
 
@@ -67,13 +64,12 @@ const SURE: f64 = 0.95;
 
 impl Spread {
     /// Of at least one number.
-    fn of(mut x: Vec<f64>) -> Self {
+    fn of(x: &[f64]) -> Result<Self, Error> {
+        let quantiles = Quantiles::of(x).ok_or_else(|| refuse("asked of at least one number", "none"))?;
         let n = x.len() as f64;
         let mean = x.iter().sum::<f64>() / n;
         let std = (x.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / n).sqrt();
-        x.sort_by(f64::total_cmp);
-        let quantile = |level: f64| x[((level * n).ceil() as usize).clamp(1, x.len()) - 1];
-        Self { mean, std, quantiles: LEVELS.map(quantile) }
+        Ok(Self { mean, std, quantiles })
     }
 }
 
@@ -91,7 +87,7 @@ impl Model {
     /// config.architecture.method = Method::MeanField;
     /// let told = Model::prior_predictive(&Table::from_reader(reader)?, &config, 50, &bdl_tensor::Serial)?;
     /// let PriorPredictive::Real { functions, targets } = told else { unreachable!() };
-    /// assert!(targets.quantiles[4] == 75.0 && functions.std > 0.0);
+    /// assert!(targets.quantiles.q95 == 78.0 && functions.std > 0.0);
     /// # Ok::<(), bdl_model::Error>(())
     /// ```
     pub fn prior_predictive(
@@ -160,7 +156,7 @@ impl<'a> Functions<'a> {
             Truth::Real { y, .. } => {
                 let mut means = Vec::new();
                 self.each(draws, pool, &mut |function| function.means(&mut means))?;
-                Ok(PriorPredictive::Real { functions: Spread::of(means), targets: Spread::of(y.clone()) })
+                Ok(PriorPredictive::Real { functions: Spread::of(&means)?, targets: Spread::of(y)? })
             }
             Truth::Class(y) => self.classes(y, draws, pool),
         }
@@ -179,7 +175,7 @@ impl<'a> Functions<'a> {
         let n = entropies.len() as f64;
         let share = |class: usize| y.iter().filter(|y| **y as usize == class).count() as f64 / y.len() as f64;
         Ok(PriorPredictive::Class(ClassFunctions {
-            entropy: Spread::of(entropies),
+            entropy: Spread::of(&entropies)?,
             sure: sure as f64 / n,
             probs: probs.iter().map(|sum| sum / n).collect(),
             shares: (0..classes).map(share).collect(),
@@ -277,9 +273,10 @@ mod tests {
     #[test]
     fn a_spread_is_mean_deviation_and_order_statistics() {
         let x: Vec<f64> = (1..=20).rev().map(f64::from).collect();
-        let told = Spread::of(x);
-        assert_eq!((told.mean, told.quantiles), (10.5, [1.0, 5.0, 10.0, 15.0, 19.0]));
-        assert!((told.std - 33.25_f64.sqrt()).abs() < 1e-12);
-        assert_eq!(Spread::of(vec![3.0]).quantiles, [3.0; 5]);
+        let Spread { mean, std, quantiles: q } = Spread::of(&x).unwrap();
+        assert_eq!((mean, q.q05, q.q25, q.median, q.q75, q.q95), (10.5, 2.0, 6.0, 11.0, 16.0, 20.0));
+        assert!((std - 33.25_f64.sqrt()).abs() < 1e-12);
+        assert_eq!(Spread::of(&[3.0]).unwrap().quantiles.q05, 3.0);
+        assert!(Spread::of(&[]).is_err());
     }
 }
