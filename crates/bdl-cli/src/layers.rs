@@ -1,6 +1,6 @@
 //! What each layer learned: a table, JSON, and warnings.
 
-use bdl_model::{LayerSummary, Quantiles};
+use bdl_model::{LayerSummary, LayerWarning, Quantiles};
 use serde_json::{Value, json};
 
 use crate::out::{self, count, significant, table};
@@ -102,28 +102,28 @@ pub(crate) fn named(of: Quantiles) -> [(&'static str, f64); 5] {
 /// Warns of posteriors that say nothing.
 pub(crate) fn warn(layers: &[LayerSummary]) {
     for (_, LayerSummary { name, report, .. }) in flat(layers, 0) {
-        if report.flat && report.at_prior.is_none_or(|share| share < 0.9) {
-            out::warning(format_args!(
-                "{name}: all of the weights are noise, so the layer has learned nothing; \
-                 try more epochs, --kl-warmup or fewer hidden units"
-            ));
-        } else if report.flat {
-            out::warning(format_args!(
-                "{name}: {} of the weights are still at their prior, so the layer has learned little; \
-                 try more epochs, --kl-warmup or fewer hidden units",
-                whole_percent(report.at_prior)
-            ));
-        }
-        if report.is_collapsed() {
-            out::warning(format_args!(
-                "{name}: {} of the weights have shrunk to a point, so predictions will look surer than they are; \
-                 try a larger --kl-weight or a smaller --lr",
-                whole_percent(report.collapsed)
-            ));
+        for warning in report.warnings() {
+            out::warning(format_args!("{name}: {}", worded(warning)));
         }
     }
 }
 
-fn whole_percent(share: Option<f64>) -> String {
-    format!("{:.0} %", 100.0 * share.unwrap_or(1.0))
+fn worded(warning: LayerWarning) -> String {
+    let percent = |share: f64| format!("{:.0} %", 100.0 * share);
+    match warning {
+        LayerWarning::AtPrior(share) => format!(
+            "{} of the weights are still at their prior, so the layer has learned little; \
+             try more epochs, --kl-warmup or fewer hidden units",
+            percent(share)
+        ),
+        LayerWarning::AllNoise => "all of the weights are noise, so the layer has learned nothing; \
+             try more epochs, --kl-warmup or fewer hidden units"
+            .to_owned(),
+        LayerWarning::Collapsed(share) => format!(
+            "{} of the weights have shrunk to a point, so predictions will look surer than they are; \
+             try a larger --kl-weight or a smaller --lr",
+            percent(share)
+        ),
+        other => format!("{other:?}"),
+    }
 }

@@ -66,7 +66,7 @@ pub use pruned::{
     PrunedVariationalDense, Thin,
 };
 pub use registry::{LayerBuilder, PriorBuilder, Registry};
-pub use report::{LayerReport, LayerSummary, Quantiles};
+pub use report::{LayerReport, LayerSummary, LayerWarning, Quantiles};
 pub use residual::Residual;
 pub use variational::{Variational, VariationalConv2d, VariationalDense};
 pub use workspace::Workspace;

@@ -51,6 +51,18 @@ pub struct LayerReport {
     pub inside: Vec<LayerSummary>,
 }
 
+/// What a layer is to be warned of: `docs/math.md#report`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum LayerWarning {
+    /// Flat: this share of its weights, more than nine in ten, is still at the prior.
+    AtPrior(f64),
+    /// Flat: all of its weights are noise, under a prior that is there to make some of them so.
+    AllNoise,
+    /// Collapsed: this share of its weights, more than nine in ten, has shrunk to a point.
+    Collapsed(f64),
+}
+
 /// A layer of a network, for a reader.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerSummary {
@@ -137,10 +149,14 @@ impl LayerReport {
         self.kl_weights.filter(|&n| n > 0).map(|n| self.kl / n as f64)
     }
 
-    /// Whether more than nine weights in ten have shrunk to a point.
-    #[must_use]
-    pub fn is_collapsed(&self) -> bool {
-        self.collapsed.is_some_and(|share| share > MOST)
+    /// What it is to be warned of: whether it is flat, and whether it has collapsed.
+    pub fn warnings(&self) -> impl Iterator<Item = LayerWarning> {
+        let most = |share: &f64| *share > MOST;
+        let flat = self.flat.then(|| match self.at_prior.filter(most) {
+            Some(share) => LayerWarning::AtPrior(share),
+            None => LayerWarning::AllNoise,
+        });
+        flat.into_iter().chain(self.collapsed.filter(most).map(LayerWarning::Collapsed))
     }
 }
 

@@ -75,7 +75,7 @@ pub use bdl_infer::{
     TrainingRecord,
 };
 pub use bdl_layers::{
-    Activation, Estimator, FORMAT_VERSION, Grain, KlKnown, LayerReport, LayerSummary, Measure, Prior,
-    Quantiles, Scope,
+    Activation, Estimator, FORMAT_VERSION, Grain, KlKnown, LayerReport, LayerSummary, LayerWarning, Measure,
+    Prior, Quantiles, Scope,
 };
 pub use bdl_metrics::Metric;

@@ -4,7 +4,7 @@ use crate::common::numbers;
 use bdl_dist::{Laplace, Noise, Purpose, raw_scale};
 use bdl_layers::{
     CorrelatedVd, Dense, Dropout, GaussianDropout, Grain, IndependentVdDense, KlKnown, Layer, LayerReport,
-    Plan, Prior, Quantiles, Registry, Residual, Scaling, SparseVdDense, VariationalDense,
+    LayerWarning, Plan, Prior, Quantiles, Registry, Residual, Scaling, SparseVdDense, VariationalDense,
 };
 
 /// One weight: `ln(sigma²/mu²)`, its KL, and sigma over that of its prior or |mu|.
@@ -61,6 +61,10 @@ fn some_weights(n: usize) -> [Vec<f32>; 2] {
     [mu.collect(), rho.collect()]
 }
 
+fn warnings(of: &LayerReport) -> Vec<LayerWarning> {
+    of.warnings().collect()
+}
+
 fn report(layer: impl Layer + 'static, params: &[f32]) -> LayerReport {
     Plan::new(vec![Box::new(layer)]).unwrap().report(params).unwrap().remove(0)
 }
@@ -88,7 +92,7 @@ fn a_mean_field_layer_is_reported_as_computed_by_hand() {
     let kl: f64 = pairs().map(|(mu, sigma)| kl_normal(mu, sigma, 0.7)).sum::<f64>()
         + bias.iter().map(|&b| kl_normal(f64::from(b), softplus(bias_rho[0]), 0.7)).sum::<f64>();
     assert!((got.kl / kl - 1.0).abs() < 1e-5, "{} {kl}", got.kl);
-    assert_eq!((got.kl_weights, got.flat, got.is_collapsed()), (Some(63), false, false));
+    assert_eq!((got.kl_weights, warnings(&got)), (Some(63), vec![]));
     assert_eq!(got.kl_per_weight(), Some(got.kl / 63.0));
     assert_eq!((got.sparsity, got.drop_prob), (None, None));
     // Under a prior that has no scale a point is as small as that beside its mean, and at the prior is what is all noise.
@@ -207,13 +211,13 @@ fn a_posterior_is_called_flat_or_collapsed_where_most_of_it_is() {
     let dense = |prior: Prior| VariationalDense::new(10, 2, prior).unwrap();
     let [mut some, point] = [raw_scale(1.0), -30.0].map(|rho| wide(20, rho));
     let flat = report(dense(Prior::StdDev(1.0)), &some);
-    assert!(flat.flat && !flat.is_collapsed() && flat.at_prior == Some(1.0));
+    assert_eq!((flat.flat, warnings(&flat)), (true, vec![LayerWarning::AtPrior(1.0)]));
     let collapsed = report(dense(Prior::StdDev(1.0)), &point);
-    assert!(!collapsed.flat && collapsed.is_collapsed() && collapsed.collapsed == Some(1.0));
+    assert_eq!((collapsed.flat, warnings(&collapsed)), (false, vec![LayerWarning::Collapsed(1.0)]));
     some[..2].fill(3.0);
     assert!(!report(dense(Prior::StdDev(1.0)), &some).flat, "nine in ten are not more than nine in ten");
     // Under a prior that is there to make weights noise, one that is none is enough.
-    assert!(!report(dense(Prior::LogUniform), &some).flat);
+    assert_eq!(warnings(&report(dense(Prior::LogUniform), &some)), vec![]);
     assert!(report(dense(Prior::LogUniform), &wide(20, 0.0)).flat);
     let sparse = |mu: f32| {
         let mut params = [vec![1e-3; 20], vec![0.0; 20], vec![0.0; 2]].concat();
@@ -222,6 +226,11 @@ fn a_posterior_is_called_flat_or_collapsed_where_most_of_it_is() {
     };
     let [all, but_one] = [1e-3, 1.0].map(sparse);
     assert!(all.flat && !but_one.flat && but_one.at_prior == Some(0.95));
+    assert_eq!((warnings(&all), warnings(&but_one)), (vec![LayerWarning::AtPrior(1.0)], vec![]));
+    // Noise, by a little, and not yet at the prior.
+    let noise = [vec![0.2; 20], vec![0.0; 20], vec![0.0; 2]].concat();
+    let noise = report(SparseVdDense::new(10, 2).unwrap(), &noise);
+    assert_eq!((noise.noise, warnings(&noise)), (Some(1.0), vec![LayerWarning::AllNoise]));
 }
 
 #[test]
