@@ -47,8 +47,25 @@ pub type Dropout = DropoutOver<Columns>;
 /// Tompson et al. 2015, *Efficient object localization using convolutional networks*, §3.2; `docs/math.md#channel-dropout`.
 pub type Dropout2d = DropoutOver<Channels>;
 
-/// What has a bit of its own.
-pub trait Over: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
+/// What has a bit of its own: [`Columns`] or [`Channels`].
+///
+/// Sealed: a file knows dropout by its kind and reads it back as one of these two, so that nothing else can implement it. A mask of another
+/// shape is a [`Layer`] of its own, which a [`Registry`](crate::Registry) knows by its own kind.
+///
+/// ```compile_fail
+/// #[derive(Clone, Debug, PartialEq)]
+/// struct Rows(usize);
+///
+/// impl bdl_layers::Over for Rows {
+///     const KIND: &'static str = "dropout-of-rows";
+///     type Config = u64;
+///     fn config(&self) -> u64 { self.0 as u64 }
+///     fn from_config(rows: u64) -> Result<Self, bdl_layers::Error> { Ok(Self(rows as usize)) }
+///     fn units(&self) -> usize { self.0 }
+///     fn positions(&self) -> usize { 1 }
+/// }
+/// ```
+pub trait Over: sealed::Sealed + Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
     /// Kind of the layer.
     const KIND: &'static str;
 
@@ -78,6 +95,14 @@ pub struct Columns(usize);
 /// The channels of an image, for [`Dropout2d`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Channels(Image);
+
+mod sealed {
+    /// What nobody else can name.
+    pub trait Sealed {}
+
+    impl Sealed for super::Columns {}
+    impl Sealed for super::Channels {}
+}
 
 impl Over for Columns {
     const KIND: &'static str = "dropout";
