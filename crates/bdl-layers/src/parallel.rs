@@ -3,12 +3,16 @@
 use bdl_tensor::{Pool, Serial};
 
 use crate::Error;
+use crate::pass::Site;
 
 /// Multiply-adds of a pair of products from which it pays to wake a second thread.
 const PAIR_FROM: usize = 1 << 21;
 
 /// Elements that one thread works on at a time: some 10 µs.
 const PIECE: usize = 1 << 14;
+
+/// Numbers that one thread draws at a time: some 15 µs.
+const DRAWS_FROM: usize = 1 << 13;
 
 /// A product of a pair, on the pool that it may use.
 pub(crate) type Task<'a> = &'a mut (dyn FnMut(&dyn Pool) -> Result<(), Error> + Send);
@@ -54,5 +58,24 @@ pub(crate) fn in_pieces_of_two(pool: &dyn Pool, x: &[f32], a: &mut [f32], b: &mu
     let ((a, a_rest), (b, b_rest)) = (a.split_at_mut(middle), b.split_at_mut(middle));
     pool.join(&mut || in_pieces_of_two(pool, x, a, b, f), &mut || {
         in_pieces_of_two(pool, x_rest, a_rest, b_rest, f);
+    });
+}
+
+/// What `draw` draws at a site for consecutive rows of `len` elements, in halves.
+pub(crate) fn draw_rows(
+    pool: &dyn Pool,
+    site: Site<'_>,
+    len: usize,
+    out: &mut [f32],
+    draw: &(dyn Fn(Site<'_>, &mut [f32]) + Sync),
+) {
+    let rows = out.len() / len;
+    if out.len() < DRAWS_FROM || rows < 2 || pool.threads() == 1 {
+        return draw(site, out);
+    }
+    let (front, back) = out.split_at_mut(rows / 2 * len);
+    let rest = site.skip(rows / 2);
+    pool.join(&mut || draw_rows(pool, site, len, front, draw), &mut || {
+        draw_rows(pool, rest, len, back, draw)
     });
 }

@@ -1,20 +1,17 @@
 //! The masks of concrete dropout: relaxed in training, bits in prediction.
 
-use bdl_tensor::{Mat, MatMut, Pool, kernels};
+use bdl_tensor::{Mat, MatMut, kernels};
 
 use super::ConcreteDropout;
 use super::rate::Rate;
 use crate::dropout::mask_units;
 use crate::layer::Context;
 use crate::map::LinearMap;
-use crate::pass::Site;
+use crate::parallel::draw_rows;
 use crate::{Draw, Error, Mode, Pass};
 
 const SITE_MASK: u64 = 0;
 const SITE_RELAXED: u64 = 1;
-
-/// Relaxed factors that one thread draws at a time: some 20 µs.
-const FACTORS_FROM: usize = 1 << 13;
 
 /// Scratch: the inputs as the mask leaves them, their gradient, the relaxed factors, and what the map works in.
 pub(super) struct Tape<'a> {
@@ -71,7 +68,11 @@ impl<M: LinearMap> ConcreteDropout<M> {
         let mut tape = self.tape(x.rows(), pass, ctx.floats)?;
         match (pass.mode(), relaxed_at, masked_at) {
             (Mode::Train, Some(site), _) => {
-                relaxed(pass.pool(), site, units, (rate.logit, self.concrete_temp as f32), tape.factors);
+                let (logit, temp) = (rate.logit, self.concrete_temp as f32);
+                draw_rows(pass.pool(), site, units, tape.factors, &|site, factors| {
+                    site.logistics(units, factors);
+                    kernels::concrete_factors(logit, temp, factors);
+                });
                 kernels::scale_unit_rows(x, tape.factors, units, &mut tape.kept);
             }
             (_, _, Some(site)) => {
@@ -108,18 +109,4 @@ impl<M: LinearMap> ConcreteDropout<M> {
         kernels::concrete_slopes(rate.logit, self.concrete_temp as f32, tape.factors);
         Ok(kernels::dot_unit_rows_f64(kept, d_kept, tape.factors, units))
     }
-}
-
-/// Relaxed factors of consecutive rows, in halves.
-fn relaxed(pool: &dyn Pool, site: Site<'_>, units: usize, (logit, temp): (f32, f32), factors: &mut [f32]) {
-    let rows = factors.len() / units;
-    if factors.len() < FACTORS_FROM || rows < 2 || pool.threads() == 1 {
-        site.logistics(units, factors);
-        return kernels::concrete_factors(logit, temp, factors);
-    }
-    let (front, back) = factors.split_at_mut(rows / 2 * units);
-    let rest = site.skip(rows / 2);
-    pool.join(&mut || relaxed(pool, site, units, (logit, temp), front), &mut || {
-        relaxed(pool, rest, units, (logit, temp), back);
-    });
 }

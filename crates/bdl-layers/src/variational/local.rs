@@ -6,15 +6,11 @@ use super::{Params, SITE_ROW, Variational};
 use crate::family::Family;
 use crate::layer::{Backward, Context};
 use crate::map::LinearMap;
-use crate::parallel::{in_pieces, in_pieces_of_two, pair};
-use crate::pass::Site;
+use crate::parallel::{draw_rows, in_pieces, in_pieces_of_two, pair};
 use crate::{Draw, Error};
 
 /// Weights from which what is made of each is worth a second thread.
 pub(super) const PREPARE_FROM: usize = 1 << 15;
-
-/// Normals that one thread draws at a time: some 15 µs.
-const NORMALS_FROM: usize = 1 << 13;
 
 /// Scratch: the variances of weights and biases, the squared inputs, the variances of the outputs and their eps, and
 /// what two products work in. The mean of the outputs is not kept: it is y − √v·eps.
@@ -51,7 +47,8 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
         self.prepare_local(pool, &p, weight_var, &mut |pool| {
             in_pieces(pool, x.data(), x2, &kernels::square);
             if let Some(site) = site {
-                row_normals(pool, site, self.map.out_dim(), eps);
+                let len = self.map.out_dim();
+                draw_rows(pool, site, len, eps, &|site, eps| site.normals(len, eps));
             }
         });
         if F::RANDOM_BIAS {
@@ -171,15 +168,4 @@ impl<M: LinearMap, F: Family> Variational<M, F> {
         });
         Ok(())
     }
-}
-
-/// Standard normals of consecutive rows, in halves.
-fn row_normals(pool: &dyn Pool, site: Site<'_>, len: usize, eps: &mut [f32]) {
-    let rows = eps.len() / len;
-    if eps.len() < NORMALS_FROM || rows < 2 || pool.threads() == 1 {
-        return site.normals(len, eps);
-    }
-    let (front, back) = eps.split_at_mut(rows / 2 * len);
-    let rest = site.skip(rows / 2);
-    pool.join(&mut || row_normals(pool, site, len, front), &mut || row_normals(pool, rest, len, back));
 }
