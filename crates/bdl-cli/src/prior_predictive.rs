@@ -2,7 +2,8 @@
 
 use anyhow::Result;
 use bdl_model::{
-    ClassFunctions, Error, Images, Labels, Model, PriorPredictive, RayonPool, Spread, Table, Task,
+    ClassFunctions, Error, Images, Labels, Model, PriorPredictive, RayonPool, RealFunctions, Spread, Table,
+    Task,
 };
 use serde_json::{Map, Value, json};
 
@@ -20,7 +21,7 @@ pub(crate) fn run(args: &TrainArgs, draws: usize) -> Result<()> {
     let functions = counted(draws, "function");
     out::line(format_args!("{functions} drawn from the prior of {config}, seed {}\n", args.seed))?;
     out::line(match &told {
-        PriorPredictive::Real { functions, targets } => numbers(functions, targets, args.target_name()),
+        PriorPredictive::Real(told) => numbers(told),
         PriorPredictive::Class(told) => of_classes(told, &classes),
         _ => String::new(),
     })
@@ -48,20 +49,26 @@ fn look(args: &TrainArgs, draws: usize) -> Result<(PriorPredictive, String, Vec<
     Ok((told, method(&config, selection.task()), classes))
 }
 
-fn numbers(functions: &Spread, targets: &Spread, target: &str) -> String {
+fn numbers(told: &[RealFunctions]) -> String {
     let row = |name: String, of: &Spread| {
-        let quantiles = named(of.quantiles).map(|(_, x)| x);
-        let cells = [of.mean, of.std].into_iter().chain(quantiles).map(|x| significant(x, 4));
+        let cells = spread(of).into_iter().map(|(_, x)| significant(x, 4));
         [name].into_iter().chain(cells).collect::<Vec<_>>()
     };
-    let quantiles = named(functions.quantiles).map(|(name, _)| name);
-    let header: Vec<&str> = ["", "mean", "sd"].into_iter().chain(quantiles).collect();
-    let rows = vec![
-        row("functions of the prior".to_owned(), functions),
-        row(format!("targets {target:?}"), targets),
-    ];
-    let told = table(&header, &(1..header.len()).collect::<Vec<_>>(), rows);
+    let rows = |of: &RealFunctions| {
+        let functions = match told.len() {
+            1 => "functions of the prior".to_owned(),
+            _ => format!("functions of the prior, {:?}", of.target),
+        };
+        [row(functions, &of.functions), row(format!("targets {:?}", of.target), &of.targets)]
+    };
+    let header = ["", "mean", "sd", "q05", "q25", "q50", "q75", "q95"];
+    let told = table(&header, &[1, 2, 3, 4, 5, 6, 7], told.iter().flat_map(rows).collect());
     format!("{told}\nOver all functions and training rows, without the noise of the target.")
+}
+
+/// What is told of a spread, and its keys.
+fn spread(of: &Spread) -> Vec<(&'static str, f64)> {
+    [("mean", of.mean), ("std", of.std)].into_iter().chain(named(of.quantiles)).collect()
 }
 
 fn of_classes(told: &ClassFunctions, classes: &[String]) -> String {
@@ -82,15 +89,18 @@ fn of_classes(told: &ClassFunctions, classes: &[String]) -> String {
 
 fn as_json(told: &PriorPredictive, network: &str, classes: &[String], draws: usize, seed: u64) -> Value {
     let spread = |of: &Spread| {
-        let all = [("mean", of.mean), ("std", of.std)].into_iter().chain(named(of.quantiles));
-        Value::Object(all.map(|(name, x)| (name.to_owned(), x.into())).collect::<Map<_, _>>())
+        Value::Object(spread(of).into_iter().map(|(name, x)| (name.to_owned(), x.into())).collect())
+    };
+    let of_target = |of: &RealFunctions, targets: usize| {
+        let key = |what: &str| if targets == 1 { what.to_owned() } else { format!("{what}_{}", of.target) };
+        [(key("functions"), spread(&of.functions)), (key("targets"), spread(&of.targets))]
     };
     let of_class = |x: &[f64]| {
         Value::Object(classes.iter().cloned().zip(x.iter().map(|x| Value::from(*x))).collect::<Map<_, _>>())
     };
     let own = match told {
-        PriorPredictive::Real { functions, targets } => {
-            json!({ "functions": spread(functions), "targets": spread(targets) })
+        PriorPredictive::Real(told) => {
+            Value::Object(told.iter().flat_map(|of| of_target(of, told.len())).collect())
         }
         PriorPredictive::Class(told) => json!({
             "entropy": spread(&told.entropy),

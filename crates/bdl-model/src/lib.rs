@@ -51,7 +51,7 @@ pub use crate::output::{OutputValue, PredictedRow, write_csv_header, write_csv_r
 pub use crate::predict::{
     ClassPrediction, ModelPredictor, Prediction, Predictions, RealPrediction, RowScratch, Telling,
 };
-pub use crate::prior_predictive::{ClassFunctions, PriorPredictive, Spread};
+pub use crate::prior_predictive::{ClassFunctions, PriorPredictive, RealFunctions, Spread};
 pub use crate::prune::{LayerPruning, Pruning, RowTimes};
 pub use crate::reader::RowReader;
 pub use crate::records::MAX_ROW_BYTES;

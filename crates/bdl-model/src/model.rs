@@ -129,11 +129,7 @@ impl Model {
     /// # Errors
     /// Never for a model that was trained or loaded here.
     pub fn units(&self) -> Result<Vec<Units>, Error> {
-        let of = |target: &Target| match target.kind.moments() {
-            Some((mean, std)) => Ok(Units::new(mean, std)?),
-            None => Ok(Units::default()),
-        };
-        self.schema().targets().iter().map(of).collect()
+        self.schema().units()
     }
 
     /// Room for what is told of each of several targets.

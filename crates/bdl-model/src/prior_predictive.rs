@@ -21,15 +21,21 @@ use crate::{Error, Model, TrainConfig};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum PriorPredictive {
-    /// Of a target that is a number: its mean under each function, at each row, in its own units.
-    Real {
-        /// Over all functions and rows.
-        functions: Spread,
-        /// Of these rows.
-        targets: Spread,
-    },
+    /// Of targets that are numbers, each by itself.
+    Real(Vec<RealFunctions>),
     /// Of a target that is a class.
     Class(ClassFunctions),
+}
+
+/// What functions drawn from the prior say of a target that is a number, in its own units.
+#[derive(Clone, Debug, PartialEq)]
+pub struct RealFunctions {
+    /// Name of the target.
+    pub target: String,
+    /// Its mean under each function, at each row: over all functions and rows.
+    pub functions: Spread,
+    /// The target itself, over these rows.
+    pub targets: Spread,
 }
 
 /// Where numbers lie.
@@ -86,8 +92,8 @@ impl Model {
     /// let mut config = TrainConfig::for_target("y");
     /// config.architecture.method = Method::MeanField;
     /// let told = Model::prior_predictive(&Table::from_reader(reader)?, &config, 50, &bdl_tensor::Serial)?;
-    /// let PriorPredictive::Real { functions, targets } = told else { unreachable!() };
-    /// assert!(targets.quantiles.q95 == 78.0 && functions.std > 0.0);
+    /// let PriorPredictive::Real(told) = told else { unreachable!() };
+    /// assert!(told[0].targets.quantiles.q95 == 78.0 && told[0].functions.std > 0.0);
     /// # Ok::<(), bdl_model::Error>(())
     /// ```
     pub fn prior_predictive(
@@ -139,10 +145,10 @@ impl<'a> Functions<'a> {
         let some: Vec<usize> = (0..n.min(MAX_ROWS)).map(|i| i * n / n.min(MAX_ROWS)).collect();
         let x = some.iter().flat_map(|&row| &rows.train.x[row * width..][..width]).copied().collect();
         let truth = match &rows.train.truth {
-            Truth::Real { y, targets: 1 } => {
-                Truth::Real { y: some.iter().map(|&row| y[row]).collect(), targets: 1 }
+            Truth::Real { y, targets } => {
+                let of_row = |row: &usize| y[row * targets..][..*targets].iter().copied();
+                Truth::Real { y: some.iter().flat_map(of_row).collect(), targets: *targets }
             }
-            Truth::Real { targets, .. } => return Err(refuse("asked of a single target", targets)),
             Truth::Class(y) => Truth::Class(some.iter().map(|&row| y[row]).collect()),
         };
         Ok(Self { config, schema: rows.encoder.schema(), bnn, plain, x, truth })
@@ -153,13 +159,24 @@ impl<'a> Functions<'a> {
             return Err(refuse(">= 1", draws));
         }
         match &self.truth {
-            Truth::Real { y, .. } => {
-                let mut means = Vec::new();
-                self.each(draws, pool, &mut |function| function.means(&mut means))?;
-                Ok(PriorPredictive::Real { functions: Spread::of(&means)?, targets: Spread::of(y)? })
-            }
+            Truth::Real { y, .. } => self.numbers(y, draws, pool),
             Truth::Class(y) => self.classes(y, draws, pool),
         }
+    }
+
+    fn numbers(&self, y: &[f64], draws: usize, pool: &dyn Pool) -> Result<PriorPredictive, Error> {
+        let (targets, units) = (self.schema.targets(), self.schema.units()?);
+        let mut means = vec![Vec::new(); targets.len()];
+        self.each(draws, pool, &mut |function| {
+            let mut each = means.iter_mut().zip(&units).enumerate();
+            each.try_for_each(|(k, (means, units))| function.means(k, *units, means))
+        })?;
+        let told = |(k, means): (usize, &Vec<f64>)| {
+            let y: Vec<f64> = y.iter().skip(k).step_by(targets.len()).copied().collect();
+            let target = targets[k].name.clone();
+            Ok(RealFunctions { target, functions: Spread::of(means)?, targets: Spread::of(&y)? })
+        };
+        Ok(PriorPredictive::Real(means.iter().enumerate().map(told).collect::<Result<_, Error>>()?))
     }
 
     fn classes(&self, y: &[u32], draws: usize, pool: &dyn Pool) -> Result<PriorPredictive, Error> {
@@ -191,16 +208,12 @@ impl<'a> Functions<'a> {
     ) -> Result<(), Error> {
         let rows = self.x.len() / self.plain.plan().in_dim();
         let x = Mat::new(&self.x, rows, self.plain.plan().in_dim()).map_err(bdl_infer::Error::from)?;
-        let units = match self.schema.target.kind.moments() {
-            Some((mean, std)) => Units::new(mean, std)?,
-            None => Units::default(),
-        };
         for draw in 0..draws as u64 {
             let members = [self.draw(draw)?];
             let predictor =
                 Predictor::new(&self.plain, &members, Passes { samples: 1, ..Passes::default() })?;
             let outputs = predictor.outputs(x, 0, pool)?;
-            f(&Function { predictor: &predictor, outputs: &outputs, rows, units })?;
+            f(&Function { predictor: &predictor, outputs: &outputs, rows })?;
         }
         Ok(())
     }
@@ -226,13 +239,13 @@ struct Function<'a> {
     predictor: &'a Predictor<'a>,
     outputs: &'a [f32],
     rows: usize,
-    units: Units,
 }
 
 impl Function<'_> {
-    /// Adds the mean of the target at each row, in its own units.
-    fn means(&self, means: &mut Vec<f64>) -> Result<(), Error> {
-        let predictive = self.predictor.predictive(self.outputs, self.rows)?.in_units(self.units);
+    /// Adds the mean of a target at each row, in its own units.
+    fn means(&self, target: usize, units: Units, means: &mut Vec<f64>) -> Result<(), Error> {
+        let all = self.predictor.predictive(self.outputs, self.rows)?;
+        let predictive = if all.targets() > 1 { all.target(target)? } else { all }.in_units(units);
         let mut scratch = MixtureScratch::new();
         for row in 0..self.rows {
             means.push(predictive.real(row, &mut scratch)?.mean());

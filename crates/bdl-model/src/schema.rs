@@ -2,6 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
+use bdl_infer::Units;
 use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
@@ -138,6 +139,15 @@ impl Schema {
             TargetKind::Several { targets } => targets,
             _ => std::slice::from_ref(&self.target),
         }
+    }
+
+    /// The units of each target: what its encoding took away.
+    pub(crate) fn units(&self) -> Result<Vec<Units>, Error> {
+        let of = |target: &Target| match target.kind.moments() {
+            Some((mean, std)) => Ok(Units::new(mean, std)?),
+            None => Ok(Units::default()),
+        };
+        self.targets().iter().map(of).collect()
     }
 
     /// The schema of images of these sides with one of several classes each.

@@ -124,6 +124,13 @@ fn functions_of_the_prior_are_shown_without_training_and_without_a_file() {
     let share = told["prior_predictive"]["shares"]["maybe"].as_f64().unwrap();
     assert!((share - 1.0 / 3.0).abs() < 1e-9, "{told}");
     assert!(dir.bdl("train c.csv --target kind --prior-predictive").ok().contains("Sure of a class"));
+    let two = "train a.csv --target y,x --ignore id --prior-predictive=20";
+    let own = dir.bdl(&format!("{two} --format json")).json()["prior_predictive"].clone();
+    for key in ["functions_y", "targets_y", "functions_x", "targets_x"] {
+        assert!(own[key]["q50"].is_number(), "{key}: {own}");
+    }
+    let out = dir.bdl(two).ok();
+    assert!(out.contains("functions of the prior, \"x\"") && out.contains("targets \"x\""), "{out}");
     dir.bdl("train a.csv --target y --ignore id --method sparse-vd --prior-predictive")
         .fails(2, &["--prior-predictive", "improper"]);
     dir.bdl("train a.csv --target y --prior-predictive=0").fails(2, &["--prior-predictive", "from 1 to"]);

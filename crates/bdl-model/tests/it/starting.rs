@@ -6,8 +6,11 @@ use std::sync::Arc;
 use crate::common::{bits, class_text, config, file_prediction, predict, real_text, table, train, train_on};
 use bdl_infer::{Passes, Predictor, RayonPool};
 use bdl_layers::{Pass, Workspace};
-use bdl_model::{Method, Model, Prior, PriorPredictive, Schema, StartFrom, TrainConfig, Training, Valid};
-use bdl_tensor::{Mat, MatMut, Serial};
+use bdl_model::{
+    Method, Model, Prior, PriorPredictive, RealFunctions, Schema, Spread, StartFrom, TrainConfig, Training,
+    Valid,
+};
+use bdl_tensor::{Mat, MatMut, Pool, Serial};
 use bdl_testkit::stats::Estimate;
 
 /// A training that starts from a model, as MOPED does with a ratio.
@@ -198,36 +201,59 @@ fn a_model_at_its_mean_predicts_the_bits_of_the_mean_pass_with_a_network_of_plai
     }
 }
 
-fn spreads(told: PriorPredictive) -> [bdl_model::Spread; 2] {
+fn numbers(told: PriorPredictive) -> Vec<RealFunctions> {
     match told {
-        PriorPredictive::Real { functions, targets } => [functions, targets],
+        PriorPredictive::Real(told) => told,
         other => panic!("{other:?}"),
     }
 }
 
-// 4 000 functions of a linear model: their mean square over functions and rows against the closed form, 5 SE.
-#[test]
-fn functions_of_a_linear_prior_have_the_closed_form_in_the_units_of_the_target() {
-    let mut config = config("y", Method::MeanField);
+/// Draws of a linear model under N(0, 0.8²) on a table with x = ±1.
+fn linear(target: &str, text: &str, draws: usize, pool: &dyn Pool) -> Vec<RealFunctions> {
+    let mut config = config(target, Method::MeanField);
     config.architecture.hidden = Vec::new();
     config.architecture.prior = Prior::StdDev(0.8);
+    numbers(Model::prior_predictive(&table(text), &config, draws, pool).unwrap())
+}
+
+/// Targets are standardized to ±1, too: f = mean + std·(w·x + b), of variance std²·(0.64 + 0.64) at each row.
+/// A function has f = ±w + b at its rows: its mean square over rows is (w² + b²)·std², of variance 2·2·(0.64·std²)².
+fn check_linear(functions: &Spread, draws: usize, (at, std): (f64, f64)) {
+    let (draws, one) = (draws as f64, 0.64 * std * std);
+    let mean = Estimate { mean: functions.mean, std_error: (one / draws).sqrt() };
+    mean.check("mean of the functions", at).assert();
+    let square = functions.std.powi(2) + (functions.mean - at).powi(2);
+    let squares = Estimate { mean: square, std_error: (4.0 * one * one / draws).sqrt() };
+    squares.check("mean square of the functions", 2.0 * one).assert();
+}
+
+// 4 000 functions of a linear model: their mean and mean square over functions and rows against the closed form, 5 SE.
+#[test]
+fn functions_of_a_linear_prior_have_the_closed_form_in_the_units_of_the_target() {
     let text = "x,y\n-1,10.5\n1,30.5\n-1,10.5\n1,30.5\n";
-    // x and y are standardized to ±1: f = 20.5 + 10·(w·x + b), of variance 100·(0.64 + 0.64) at each row.
-    let (draws, variance) = (4_000, 128.0);
-    let [functions, targets] =
-        spreads(Model::prior_predictive(&table(text), &config, draws, &Serial).unwrap());
+    let told = linear("y", text, 4_000, &Serial);
+    let [RealFunctions { functions, targets, .. }] = &told[..] else { panic!("one target") };
     let (q, low, high) = (targets.quantiles, 10.5, 30.5);
     assert_eq!((targets.mean, targets.std), (20.5, 10.0));
     assert_eq!([q.q05, q.q25, q.median, q.q75, q.q95], [low, low, high, high, high]);
-    // A function has f = ±w + b at its rows: its mean square over rows is (w² + b²)·100, of variance 2·2·(64)².
-    let mean = Estimate { mean: functions.mean, std_error: (64.0 / draws as f64).sqrt() };
-    mean.check("mean of the functions", 20.5).assert();
-    let square = functions.std.powi(2) + (functions.mean - 20.5).powi(2);
-    let squares = Estimate { mean: square, std_error: (4.0 * 64.0_f64.powi(2) / draws as f64).sqrt() };
-    squares.check("mean square of the functions", variance).assert();
-    let again =
-        spreads(Model::prior_predictive(&table(text), &config, draws, &RayonPool::new(2).unwrap()).unwrap());
-    assert_eq!(again[0], functions);
+    check_linear(functions, 4_000, (20.5, 10.0));
+    assert_eq!(linear("y", text, 4_000, &RayonPool::new(2).unwrap()), told);
+}
+
+// The same of two targets, each by itself.
+#[test]
+fn functions_of_several_targets_are_told_of_each_in_its_own_units() {
+    let told = linear("y,z", "x,y,z\n-1,10.5,3\n1,30.5,-1\n-1,10.5,3\n1,30.5,-1\n", 4_000, &Serial);
+    let names: Vec<&str> = told.iter().map(|of| of.target.as_str()).collect();
+    assert_eq!(names, ["y", "z"]);
+    let moments = [(20.5, 10.0), (1.0, 2.0)];
+    for (of, moments) in told.iter().zip(moments) {
+        assert_eq!((of.targets.mean, of.targets.std), moments);
+        check_linear(&of.functions, 4_000, moments);
+    }
+    let standardized = |of: &RealFunctions, (mean, std): (f64, f64)| (of.functions.mean - mean) / std;
+    let [first, second] = [0, 1].map(|k| standardized(&told[k], moments[k]));
+    assert!((first - second).abs() > 1e-6, "each has weights of its own: {first} {second}");
 }
 
 #[test]
@@ -266,6 +292,6 @@ fn an_improper_prior_has_no_functions_and_the_layer_is_named() {
     assert!(message(&improper, 10).contains("variational-dense with the log-uniform density"));
     assert_eq!(message(&config("y", Method::MeanField), 0), "--prior-predictive: must be >= 1, got 0");
     for method in [Method::Deterministic, Method::McDropout] {
-        spreads(Model::prior_predictive(&table(&text), &config("y", method), 3, &Serial).unwrap());
+        numbers(Model::prior_predictive(&table(&text), &config("y", method), 3, &Serial).unwrap());
     }
 }
