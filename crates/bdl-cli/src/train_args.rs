@@ -106,7 +106,8 @@ pub(crate) struct TrainArgs {
     #[arg(long, value_name = "LAYERS", value_parser = bayesian, help_heading = "Network")]
     pub(crate) bayesian: Option<BayesianLayers>,
 
-    /// Start from the weights of this model, or the means of its posteriors; columns, classes and layers must be the same
+    /// Start from the weights of this model, or the means of its posteriors; columns, classes, layers and the number of
+    /// members must be the same
     #[arg(long, value_name = "MODEL", help_heading = "Network")]
     pub(crate) init_from: Option<PathBuf>,
     /// MOPED: put the prior around these weights and start with deviations of FRACTION times their size; mean-field

@@ -218,12 +218,13 @@ impl<'a> Functions<'a> {
         Ok(())
     }
 
-    /// The parameters of a function at the mean.
+    /// The parameters of a function at the mean; where members start from weights of their own, they take turns.
     fn draw(&self, draw: u64) -> Result<Vec<f32>, Error> {
         let seed = self.config.fit.seed;
         let mut params = self.bnn.init(&Noise::in_lane(seed, Purpose::Init, draw));
         if let Some(start) = &self.config.start {
-            start.write(&self.bnn, &mut params)?;
+            let member = (draw % self.config.members as u64) as usize;
+            start.write(&self.bnn, member, &mut params)?;
         }
         let (network, noise) = (self.bnn.network(), self.bnn.noise());
         let of_prior = Noise::in_lane(seed, Purpose::Prior, draw);

@@ -10,6 +10,9 @@ use crate::{Error, Model, TrainConfig};
 
 /// A trained model that a network starts from: weights, or the means of their posteriors, are its weights or means.
 ///
+/// An ensemble starts from an ensemble of as many, each member from its own. From a single network it does not: members that start
+/// at the same weights stay near each other, and what they say apart is no doubt about the weights.
+///
 /// Both need the same columns, classes and layers, each by its own method; the model's scaling of the columns is used.
 /// A learned noise starts from the model's, where both have the same likelihood.
 /// With a [`Prior::Around`](crate::Prior::Around) the means of the prior are these weights, too, and with a
@@ -19,7 +22,7 @@ use crate::{Error, Model, TrainConfig};
 /// Krishnan, Subedar & Tickoo 2020, *Specifying weight priors in Bayesian deep neural networks with empirical Bayes*.
 #[derive(Clone, Debug)]
 pub struct StartFrom {
-    /// The model, of a single network.
+    /// The model, of as many networks as are trained.
     pub model: Arc<Model>,
     /// Initial standard deviations as a share of |w|; those of the method if there is none.
     pub sigma_ratio: Option<f64>,
@@ -27,12 +30,21 @@ pub struct StartFrom {
 
 impl StartFrom {
     pub(crate) fn check(&self, config: &TrainConfig) -> Result<(), Error> {
-        let single = |what, members| match members {
-            1 => Ok(()),
-            n => Err(refuse(format!("expected {what} of a single network, got an ensemble of {n}"))),
-        };
-        single("a model", self.model.members().len())?;
-        single("a training", config.members)?;
+        let networks = |n| if n == 1 { "one network".to_owned() } else { format!("{n} networks") };
+        match (self.model.members().len(), config.members) {
+            (got, asked) if got == asked => {}
+            (1, asked) => {
+                return Err(refuse(format!(
+                    "expected a model of {}, one for each member, got one network; members that start at the same weights \
+                     stay near each other",
+                    networks(asked)
+                )));
+            }
+            (got, asked) => {
+                let (asked, got) = (networks(asked), networks(got));
+                return Err(refuse(format!("expected a model of {asked}, as are trained, got {got}")));
+            }
+        }
         match self.sigma_ratio {
             Some(got) if !(got.is_finite() && got > 0.0) => {
                 Err(Error::Argument { what: "--moped", expected: "finite and > 0", got: got.to_string() })
@@ -72,9 +84,9 @@ impl StartFrom {
         Ok(Schema { missing: of_data.missing, ..of_model.clone() })
     }
 
-    /// Puts initial parameters at the model's.
-    pub(crate) fn write(&self, bnn: &Bnn, params: &mut [f32]) -> Result<(), Error> {
-        let (from, theirs) = (self.model.bnn(), &self.model.members()[0]);
+    /// Puts initial parameters of a member at those of its own in the model.
+    pub(crate) fn write(&self, bnn: &Bnn, member: usize, params: &mut [f32]) -> Result<(), Error> {
+        let (from, theirs) = (self.model.bnn(), &self.model.members()[member]);
         let mean = from.plan().mean_params(&theirs[from.network()])?;
         let plan = from.plan().at_mean(&Registry::default())?;
         let start = bnn.plan().start_at(&plan, &mean, self.sigma_ratio, &mut params[bnn.network()]);

@@ -41,7 +41,7 @@ pub enum Valid {
 /// | `architecture` | | | method and network |
 /// | `members` | 1 | 1 to 65536 | networks of an ensemble; 1 for none |
 /// | `fit` | | | epochs, batch, optimizer, seed, …; each member has a lane of its own, whatever `lane` says |
-/// | `start` | none | | a trained model that a single network starts from |
+/// | `start` | none | as many networks as `members` | a trained model that each member starts from |
 /// | `valid` | none | | rows that are held out: they decide no mean, scale or weight, but with `patience` the epoch |
 #[derive(Clone, Debug)]
 pub struct TrainConfig {
@@ -53,7 +53,7 @@ pub struct TrainConfig {
     pub members: usize,
     /// Epochs, batch, optimizer, seed, …
     pub fit: FitConfig,
-    /// A trained model that the network starts from.
+    /// A trained model that the members start from.
     pub start: Option<StartFrom>,
     /// Rows that are held out.
     pub valid: Valid,
@@ -237,7 +237,7 @@ impl Members<'_> {
         let fit_config = FitConfig { lane: member as u64, ..config.fit.clone() };
         let mut params = bnn.init(&Noise::in_lane(config.fit.seed, Purpose::Init, member as u64));
         if let Some(start) = &config.start {
-            start.write(bnn, &mut params)?;
+            start.write(bnn, member, &mut params)?;
         }
         let mut report = |progress: &Progress| {
             let progress = in_units(progress, units, train.rows());

@@ -58,9 +58,6 @@ impl TrainArgs {
             let why = "only --method ensemble has members";
             refuse(&[("--members", self.members.is_some(), why), ("--of", self.of.is_some(), why)])?;
         }
-        if self.init_from.is_some() && self.method == MethodArg::Ensemble {
-            return Err(Usage::error("--init-from: starts one network, but the method is ensemble"));
-        }
         let method = self.member_method();
         // Layers that are not Bayesian have the prior of the length scale under any method: see `check_layers`.
         let length_scale = self.length_scale.filter(|_| self.chosen_layers().is_none());

@@ -65,6 +65,10 @@ fn moped_goes_from_a_trained_model_to_a_bayesian_one_and_back_to_a_plain_one() {
     assert!(dir.bdl("export m.bdl --plain --out p.bdl").ok().contains("mean-field"));
     // From the means of a Bayesian network, too.
     dir.bdl(&short(&format!("{train} --method mc-dropout --init-from m.bdl --out n.bdl"))).ok();
+    // And an ensemble from an ensemble.
+    let two = format!("{train} --method ensemble --members 2");
+    dir.bdl(&short(&format!("{two} --out e.bdl"))).ok();
+    dir.bdl(&short(&format!("{two} --of mean-field --init-from e.bdl --moped 0.1 --out f.bdl"))).ok();
 }
 
 #[test]
@@ -76,7 +80,6 @@ fn starts_that_cannot_be_are_refused() {
         ("--method mean-field --moped 0.1", 2, ["--moped", "--init-from"]),
         ("--method mean-field --init-from d.bdl --moped 0", 2, ["--moped", "above 0"]),
         ("--method deterministic --init-from d.bdl --moped 0.1", 2, ["--moped", "mean-field"]),
-        ("--method ensemble --init-from d.bdl", 2, ["--init-from", "ensemble"]),
         ("--method mean-field --init-from d.bdl --moped 0.1 --prior laplace:1", 2, ["--moped", "Laplace(1)"]),
         ("--method mean-field --init-from none.bdl", 1, ["none.bdl", "No such file"]),
         ("--method mean-field --init-from a.csv", 1, ["a.csv", "not a bdl model"]),
@@ -86,6 +89,9 @@ fn starts_that_cannot_be_are_refused() {
     let other = "--method mean-field --init-from d.bdl --hidden 7 --epochs 2";
     let run = dir.bdl(&format!("{train} {other}"));
     assert!(run.code == 1 && run.err.contains("--init-from: 0.variational-dense"), "{run:?}");
+    let ensemble = format!("{train} --method ensemble --members 2 --of mean-field");
+    let run = dir.bdl(&short(&format!("{ensemble} --init-from d.bdl")));
+    assert!(run.code == 1 && run.err.contains("--init-from: expected a model of 2 networks"), "{run:?}");
     dir.bdl(&short("train a.csv --target y --ignore id --init-from d.bdl --out d.bdl"))
         .fails(2, &["--out", "the model to start from"]);
     dir.bdl("export d.bdl --out p.bdl").fails(2, &["--plain"]);

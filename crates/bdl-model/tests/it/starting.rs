@@ -139,8 +139,37 @@ fn what_differs_between_model_and_data_is_named() {
     let ensemble = train(&text, &TrainConfig { members: 2, ..config("y", Method::Deterministic) });
     assert_eq!(
         refused(ensemble, &text, "y", 12),
-        "--init-from: expected a model of a single network, got an ensemble of 2"
+        "--init-from: expected a model of one network, as are trained, got 2 networks"
     );
+    let single = TrainConfig { members: 3, ..from(source(), None) };
+    let done = Model::train(&table(&text), &single, &Serial, &mut |_| ControlFlow::Continue(()));
+    assert_eq!(
+        done.unwrap_err().to_string(),
+        "--init-from: expected a model of 3 networks, one for each member, got one network; members that start at the same \
+         weights stay near each other"
+    );
+}
+
+#[test]
+fn members_of_an_ensemble_start_each_from_its_own() {
+    let text = real_text(60, 30);
+    let source = train(&text, &TrainConfig { members: 3, ..config("y", Method::Deterministic) });
+    let bytes = source.to_bytes().unwrap();
+    let weights = |model: &Model, member: usize, blocks: [&str; 2]| -> Vec<u32> {
+        let entries = model.bnn().entries().iter().filter(|e| blocks.contains(&e.block.name.as_str()));
+        let of = |range: std::ops::Range<usize>| model.members()[member][range].to_vec();
+        entries.flat_map(|e| of(e.range.clone())).map(f32::to_bits).collect()
+    };
+    for ratio in [None, Some(0.1)] {
+        let mut config = TrainConfig { members: 3, ..from(Model::from_bytes(&bytes).unwrap(), ratio) };
+        // A step of Adam is at most the learning rate, and mu + 1e-30 is mu.
+        (config.fit.lr, config.fit.epochs) = (1e-30, 1);
+        let started = train(&text, &config);
+        for member in 0..3 {
+            let own = weights(&source, member, ["weight", "bias"]);
+            assert_eq!(weights(&started, member, ["weight.mu", "bias.mu"]), own, "{member} {ratio:?}");
+        }
+    }
 }
 
 #[test]
