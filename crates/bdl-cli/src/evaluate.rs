@@ -23,7 +23,7 @@ pub(crate) fn run(args: &EvaluateArgs) -> Result<()> {
         out::plural(*samples, "pass", "passes"),
         method_text(&model),
     ))?;
-    Ok(out::line(metrics_table(&evaluation, &model.schema().target.name).trim_end())?)
+    Ok(out::line(metrics_table(&evaluation, model.schema()).trim_end())?)
 }
 
 pub(crate) fn score(args: &EvaluateArgs, model: &Model) -> Result<Evaluation> {

@@ -1,39 +1,39 @@
 //! Scores as a table with what they mean, and as JSON.
 
-use bdl_model::{Evaluation, Metric, Model, TargetScores, Task};
+use bdl_model::{Evaluation, Metric, Model, Schema, Target, TargetKind, TargetScores, Task};
 use serde_json::{Map, Value, json};
 
 use crate::out::{significant, table};
 
-/// The scores, a row each: value, interval, meaning.
-pub(crate) fn metrics_table(evaluation: &Evaluation, target: &str) -> String {
-    let row = |name: String, m: &Metric, target: &str| {
+/// The scores on data of this schema, a row each: value, interval, meaning.
+pub(crate) fn metrics_table(evaluation: &Evaluation, schema: &Schema) -> String {
+    let row = |name: String, m: &Metric, target: &Target| {
         let interval = format!("{} to {}", significant(m.low, 4), significant(m.high, 4));
         vec![name, significant(m.value, 4), interval, meaning(evaluation.task, m.name, target)]
     };
-    let own = evaluation.metrics.iter().map(|m| row(m.name.to_owned(), m, target));
-    let of_targets = of_targets(evaluation).map(|(name, m, target)| row(name, m, target));
+    let own = evaluation.metrics.iter().map(|m| row(m.name.to_owned(), m, &schema.target));
+    let of_targets = of_targets(evaluation).map(|(name, m, at)| row(name, m, &schema.targets()[at]));
     table(&["metric", "value", "95 % interval", "meaning"], &[1], own.chain(of_targets).collect())
 }
 
-/// The scores of each of several targets, with a name and the target: `rmse_price`.
-fn of_targets(evaluation: &Evaluation) -> impl Iterator<Item = (String, &Metric, &str)> {
-    evaluation.targets.iter().flat_map(|TargetScores { name, metrics }| {
-        metrics.iter().map(move |m| (format!("{}_{name}", m.name), m, name.as_str()))
+/// The scores of each of several targets, with a name, `rmse_price`, and the number of the target.
+fn of_targets(evaluation: &Evaluation) -> impl Iterator<Item = (String, &Metric, usize)> {
+    evaluation.targets.iter().enumerate().flat_map(|(at, TargetScores { name, metrics })| {
+        metrics.iter().map(move |m| (format!("{}_{name}", m.name), m, at))
     })
 }
 
 /// One line in plain language.
-fn meaning(task: Task, name: &str, target: &str) -> String {
-    let units = format!("in units of {target:?}");
+fn meaning(task: Task, name: &str, target: &Target) -> String {
+    let units = format!("in units of {:?}", target.name);
     match (task, name) {
         (_, "rmse") => format!("typical error of the mean, {units}; large errors count more"),
         (_, "mae") => format!("average error of the mean, {units}"),
         (Task::Regression, "nll") => "surprise at the true values, nats a row; lower is better".to_owned(),
         (_, "crps") => format!("distance of the prediction from the truth, {units}; lower is better"),
-        (_, "coverage_50") => "share of true values inside the 50 % intervals; best is 0.50".to_owned(),
-        (_, "coverage_90") => "share of true values inside the 90 % intervals; best is 0.90".to_owned(),
-        (_, "coverage_95") => "share of true values inside the 95 % intervals; best is 0.95".to_owned(),
+        (_, "coverage_50") => coverage("50", target),
+        (_, "coverage_90") => coverage("90", target),
+        (_, "coverage_95") => coverage("95", target),
         (_, "width_90") => format!("average width of the 90 % intervals, {units}; narrow is sharp"),
         (_, "calibration_error") => "average gap between promised and observed shares; best is 0".to_owned(),
         (_, "accuracy") => "share of rows whose most probable class is the true one".to_owned(),
@@ -46,6 +46,16 @@ fn meaning(task: Task, name: &str, target: &str) -> String {
             "error rate when the least confident rows are left out first; lower is better".to_owned()
         }
         _ => String::new(),
+    }
+}
+
+/// Intervals of counts hold at least their probability: `docs/math.md#mixture-nll`.
+fn coverage(percent: &str, target: &Target) -> String {
+    match target.kind {
+        TargetKind::Count { .. } => {
+            format!("share of true counts inside the {percent} % intervals; honest is 0.{percent} or more")
+        }
+        _ => format!("share of true values inside the {percent} % intervals; best is 0.{percent}"),
     }
 }
 

@@ -352,7 +352,7 @@ fn result(args: &TrainArgs, trained: &Trained, layers: &[LayerSummary]) -> Resul
     }
     if let Some(valid) = &training.valid {
         out::line("\nOn the rows held out:\n")?;
-        out::line(metrics_table(valid, args.target_name()).trim_end())?;
+        out::line(metrics_table(valid, training.model.schema()).trim_end())?;
     }
     Ok(())
 }

@@ -204,6 +204,8 @@ fn every_other_likelihood_has_the_columns_and_scores_of_its_task() {
     assert_eq!(inspected["likelihood"], "poisson");
     assert_eq!(keys(&inspected["target"]), ["name", "counts", "mean"]);
     assert!(dir.bdl("inspect m.bdl").ok().contains("\"n\", counts, mean "));
+    let scores = dir.bdl("evaluate m.bdl a.csv").ok();
+    assert!(scores.contains("true counts inside the 90 % intervals; honest is 0.90 or more"), "{scores}");
     let told = dir.bdl("predict m.bdl a.csv --draws=2").ok();
     for line in told.lines().skip(1) {
         let cells: Vec<f64> = line.split(',').map(|cell| cell.parse().unwrap()).collect();
