@@ -1,171 +1,28 @@
 //! The training loop: stochastic ascent on the evidence lower bound.
 
+mod blame;
+mod config;
+mod kept;
+mod rows;
+
 use std::ops::{ControlFlow, Range};
 
 use bdl_dist::{Noise, Purpose};
-use bdl_layers::{BlockEntry, Estimator, Pass, Role, Scope, Workspace};
-use bdl_tensor::{Mat, Pool, kernels};
+use bdl_layers::{Pass, Role, Scope, Workspace};
+use bdl_tensor::{Pool, kernels};
 
 use crate::error::{check_arg, check_len};
 use crate::predict::{Passes, Predictor};
-use crate::update::{Rates, Update, Updated};
+use crate::update::{Rates, Update};
 use crate::{
-    Bnn, Elbo, ElboTerms, Error, KlSchedule, KlWarmup, MixtureScratch, Optimizer, OptimizerState, Predictive,
-    Schedule, StepAt, Target, Targets, Units,
+    Bnn, Elbo, ElboTerms, Error, KlSchedule, MixtureScratch, OptimizerState, Predictive, StepAt, Target,
+    Targets, Units,
 };
 
-/// Rows with their targets.
-#[derive(Clone, Copy, Debug)]
-pub struct Data<'a> {
-    x: Mat<'a>,
-    y: Targets<'a>,
-}
-
-impl<'a> Data<'a> {
-    /// x `[rows, in_dim]` with one target per row.
-    ///
-    /// # Errors
-    /// [`Error::Length`] if there are more or fewer targets than rows; [`Error::Argument`] without any row, and
-    /// for a NaN or an infinity, naming row and, in x, column, from 0.
-    pub fn new(x: Mat<'a>, y: Targets<'a>) -> Result<Self, Error> {
-        check_arg("data: rows", ">= 1", x.rows() as f64, x.rows() >= 1)?;
-        check_len("data: targets, one per row", x.rows(), y.len())?;
-        if let Some(i) = kernels::first_non_finite(x.data()) {
-            let got = format!("{} in row {}, column {}", x.data()[i], i / x.cols(), i % x.cols());
-            return Err(Error::argument("data: x", "finite", got));
-        }
-        let (real, targets) = match y {
-            Targets::Real(real) => (real, 1),
-            Targets::Several { y, targets } => (y, targets),
-            Targets::Class(_) => return Ok(Self { x, y }),
-        };
-        check_len("data: numbers of all targets", x.rows() * targets, real.len())?;
-        match kernels::first_non_finite(real) {
-            Some(at) => {
-                let got = format!("{} in row {}", real[at], at / targets);
-                Err(Error::argument("data: targets", "finite", got))
-            }
-            None => Ok(Self { x, y }),
-        }
-    }
-
-    /// The rows.
-    #[must_use]
-    pub fn x(&self) -> Mat<'a> {
-        self.x
-    }
-
-    /// The targets.
-    #[must_use]
-    pub fn y(&self) -> Targets<'a> {
-        self.y
-    }
-
-    /// Number of rows.
-    #[must_use]
-    pub fn rows(&self) -> usize {
-        self.x.rows()
-    }
-}
-
-/// How to train.
-///
-/// | name | default | range | meaning |
-/// |---|---|---|---|
-/// | `epochs` | 200 | ≥ 1 | passes over the training rows |
-/// | `batch` | 32 | ≥ 1 | rows of a step; clamped to the rows there are |
-/// | `optimizer` | Adam | | see [`Optimizer`] |
-/// | `lr` | 1e-3 | finite, > 0 | base learning rate, on the loss per training row |
-/// | `schedule` | constant | | multiplies `lr` along training |
-/// | `kl_weight` | 1 | finite, ≥ 0 | factor of the KL; below 1 a tempered posterior |
-/// | `kl_warmup` | none | | raises the KL weight from 0 over the first epochs |
-/// | `kl_schedule` | constant | | lets the KL weight go up and down; multiplied with the warm-up |
-/// | `estimator` | local | | how variational layers draw |
-/// | `patience` | none | ≥ 1 | epochs without a better validation NLL before stopping, of which only those count that end at the full KL weight; needs validation rows |
-/// | `valid_samples` | 16 | ≥ 1 | Monte Carlo passes behind each validation NLL |
-/// | `seed`, `lane` | 0, 0 | | where the noise comes from; the lane is the ensemble member |
-#[derive(Clone, Debug, PartialEq)]
-pub struct FitConfig {
-    /// Passes over the training rows.
-    pub epochs: usize,
-    /// Rows of a step.
-    pub batch: usize,
-    /// The update rule.
-    pub optimizer: Optimizer,
-    /// Base learning rate.
-    pub lr: f64,
-    /// Multiplier of the learning rate along training.
-    pub schedule: Schedule,
-    /// Factor of the KL.
-    pub kl_weight: f64,
-    /// Rise of the KL weight over the first epochs.
-    pub kl_warmup: KlWarmup,
-    /// How the KL weight goes up and down.
-    pub kl_schedule: KlSchedule,
-    /// How variational layers draw.
-    pub estimator: Estimator,
-    /// Epochs without a better validation NLL before stopping, of those that end at the full KL weight.
-    pub patience: Option<usize>,
-    /// Monte Carlo passes behind each validation NLL.
-    pub valid_samples: usize,
-    /// Seed of all noise.
-    pub seed: u64,
-    /// Lane of all noise: the ensemble member.
-    pub lane: u64,
-}
-
-impl Default for FitConfig {
-    fn default() -> Self {
-        Self {
-            epochs: 200,
-            batch: 32,
-            optimizer: Optimizer::default(),
-            lr: 1e-3,
-            schedule: Schedule::default(),
-            kl_weight: 1.0,
-            kl_warmup: KlWarmup::default(),
-            kl_schedule: KlSchedule::default(),
-            estimator: Estimator::default(),
-            patience: None,
-            valid_samples: 16,
-            seed: 0,
-            lane: 0,
-        }
-    }
-}
-
-impl FitConfig {
-    /// Checks the fields against the table above.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] naming the field.
-    pub fn check(&self) -> Result<(), Error> {
-        let at_least_one = |what, n: usize| check_arg(what, ">= 1", n as f64, n >= 1);
-        at_least_one("fit: epochs", self.epochs)?;
-        at_least_one("fit: batch", self.batch)?;
-        at_least_one("fit: valid_samples", self.valid_samples)?;
-        at_least_one("fit: patience", self.patience.unwrap_or(1))?;
-        check_arg("fit: lr", "finite and > 0", self.lr, self.lr.is_finite() && self.lr > 0.0)?;
-        check_arg(
-            "fit: kl_weight",
-            "finite and >= 0",
-            self.kl_weight,
-            self.kl_weight.is_finite() && self.kl_weight >= 0.0,
-        )?;
-        self.schedule.check()?;
-        self.kl_schedule.check()?;
-        self.optimizer.check()
-    }
-
-    fn kl_weight_at(&self, at: StepAt) -> f64 {
-        self.kl_weight * self.kl_warmup.weight(at.done()) * self.kl_schedule.weight(at)
-    }
-
-    /// Whether a step has the prior that was asked for; before, a better epoch may be one with less of it.
-    fn is_at_full_weight(&self, at: StepAt) -> bool {
-        self.kl_weight * self.kl_warmup.weight(at.done()) >= self.kl_weight && self.kl_schedule.is_full(at)
-    }
-}
+pub use config::FitConfig;
+use kept::Kept;
+pub use rows::Data;
+use rows::{Batch, batch_rows};
 
 /// What is reported after each epoch; nothing in it is needed to go on.
 #[derive(Clone, Debug, PartialEq)]
@@ -235,7 +92,7 @@ pub fn fit(
         let steps = config.epochs.saturating_mul(run.batches());
         check_arg("cyclical kl: cycles", "fewer than steps", cycles as f64, cycles < steps)?;
     }
-    let mut kept = Kept { params: params.to_vec(), report: None, best: None, waited: 0 };
+    let mut kept = Kept::new(params);
     let mut whole = params.to_vec();
     loop {
         let progress = run.epoch(params, valid).inspect_err(|_| params.copy_from_slice(&whole))?;
@@ -250,41 +107,6 @@ pub fn fit(
             params.copy_from_slice(&kept.params);
             return Ok(kept.summary(progress, stopped_early));
         }
-    }
-}
-
-/// The parameters that training will return.
-struct Kept {
-    params: Vec<f32>,
-    /// The report of their epoch.
-    report: Option<Progress>,
-    /// What the next epoch must beat.
-    best: Option<f64>,
-    /// Epochs that could have beaten it and did not.
-    waited: usize,
-}
-
-impl Kept {
-    fn take(&mut self, progress: &Progress, params: &[f32]) {
-        self.params.copy_from_slice(params);
-        self.report = Some(progress.clone());
-    }
-
-    /// Takes the epoch if it is better, of those that are `comparable`; before the first of these, any.
-    fn consider(&mut self, progress: &Progress, params: &[f32], comparable: bool) {
-        let better = match (progress.valid_nll, self.best) {
-            (Some(new), Some(old)) => comparable && new < old,
-            _ => true,
-        };
-        if better {
-            self.take(progress, params);
-            self.best = progress.valid_nll.filter(|_| comparable);
-        }
-        self.waited = if better { 0 } else { self.waited + usize::from(comparable) };
-    }
-
-    fn summary(self, last: Progress, stopped_early: bool) -> FitSummary {
-        FitSummary { kept: self.report.unwrap_or_else(|| last.clone()), last, stopped_early }
     }
 }
 
@@ -438,57 +260,6 @@ impl<'a> Run<'a> {
         if terms.elbo.is_finite() { Ok(terms) } else { Err(self.blame_loss(params, x, &pass, terms)) }
     }
 
-    /// The error of a step that met something not finite. Shards without it have moved, and perhaps beyond all bounds,
-    /// so that only what the step saw is to blame.
-    fn blame_update(&self, params: &[f32], updated: &Updated) -> Result<Option<Error>, Error> {
-        let found =
-            |what, at, x: &[f32]| Ok(Some(self.non_finite(what, self.bnn.block_of(at), x[at].into())));
-        if let Some(at) = updated.bad_param {
-            return found("parameter", at, params);
-        }
-        let Some(at) = updated.bad_grad else { return Ok(None) };
-        // A gradient may be lost with the KL, whose shard is where it was.
-        let kl = self.bnn.plan().kl(&params[self.bnn.network()])?;
-        if !kl.is_finite() && kernels::first_non_finite(params).is_none() {
-            return Ok(Some(self.blame_kl(params, kl)));
-        }
-        found("gradient", at, &self.grads)
-    }
-
-    fn non_finite(&self, what: &'static str, place: String, value: f64) -> Error {
-        Error::NonFinite { what, epoch: self.epoch + 1, step: self.step, place, value }
-    }
-
-    /// Finds where a non-finite loss comes from: a parameter, a layer's output, the likelihood or the KL.
-    fn blame_loss(&self, params: &[f32], x: Mat<'_>, pass: &Pass<'_>, terms: ElboTerms) -> Error {
-        if let Some(index) = kernels::first_non_finite(params) {
-            return self.non_finite("parameter", self.bnn.block_of(index), params[index].into());
-        }
-        if terms.nll_sum.is_finite() {
-            return self.blame_kl(params, terms.kl);
-        }
-        let network = &params[self.bnn.network()];
-        let layer = self.bnn.plan().first_non_finite_layer(network, x, pass, &mut Workspace::new());
-        let owner = layer.ok().flatten().unwrap_or("likelihood");
-        self.non_finite("loss", self.largest_block(owner, params), terms.nll_sum)
-    }
-
-    /// Finds the layer whose KL is not finite.
-    fn blame_kl(&self, params: &[f32], kl: f64) -> Error {
-        let reports = self.bnn.report(params).unwrap_or_default();
-        let bad = reports.iter().position(|r| !r.kl.is_finite());
-        let layer = bad.and_then(|i| self.bnn.plan().layers().nth(i)).map_or("network", |(name, _)| name);
-        self.non_finite("kl", self.largest_block(layer, params), kl)
-    }
-
-    /// Path of the owner's block with the largest parameter; its name alone if it has no block.
-    fn largest_block(&self, owner: &str, params: &[f32]) -> String {
-        let largest = |e: &&BlockEntry| params[e.range.clone()].iter().fold(0.0_f32, |m, p| m.max(p.abs()));
-        let own = self.bnn.entries().iter().filter(|e| e.owner == owner);
-        let block = own.max_by(|a, b| largest(a).total_cmp(&largest(b)));
-        block.map_or_else(|| owner.to_owned(), BlockEntry::path)
-    }
-
     /// Minus the mean log predictive density of the validation rows, nats.
     fn valid_nll(&self, params: &[f32], valid: Data<'_>) -> Result<f64, Error> {
         let members = [params];
@@ -522,83 +293,4 @@ pub fn mean_nll(predictive: &Predictive<'_>, y: Targets<'_>) -> Result<f64, Erro
     };
     let sum = (0..y.len()).try_fold(0.0, |sum, row| Ok::<f64, Error>(sum + each(row)?))?;
     Ok(-sum / y.len() as f64)
-}
-
-/// The places in the shuffled order that batch `b` of `batches` takes: sizes differ by at most one, so that no row
-/// weighs more than another for being in a short last batch.
-fn batch_rows(b: usize, batches: usize, rows: usize) -> Range<usize> {
-    let start = |b: usize| (b as u128 * rows as u128 / batches as u128) as usize;
-    start(b)..start(b + 1)
-}
-
-/// A batch gathered from the shuffled rows.
-#[derive(Debug, Default)]
-struct Batch {
-    x: Vec<f32>,
-    real: Vec<f32>,
-    class: Vec<u32>,
-}
-
-impl Batch {
-    fn gather(&mut self, data: Data<'_>, rows: &[usize]) {
-        self.x.clear();
-        rows.iter().for_each(|&row| self.x.extend_from_slice(data.x.row(row)));
-        self.real.clear();
-        self.class.clear();
-        for &row in rows {
-            match data.y.get(row) {
-                Target::Real(y) => self.real.push(y as f32),
-                Target::Class(class) => self.class.push(class),
-                Target::Several(y) => self.real.extend_from_slice(y),
-            }
-        }
-    }
-
-    fn x(&self, cols: usize) -> Result<Mat<'_>, Error> {
-        Ok(Mat::new(&self.x, self.x.len().checked_div(cols).unwrap_or(0), cols)?)
-    }
-
-    fn y(&self, like: Targets<'_>) -> Targets<'_> {
-        match like {
-            Targets::Real(_) => Targets::Real(&self.real),
-            Targets::Class(_) => Targets::Class(&self.class),
-            Targets::Several { targets, .. } => Targets::Several { y: &self.real, targets },
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_epoch_that_cannot_be_compared_is_kept_only_before_the_first_that_can() {
-        let mut kept = Kept { params: vec![0.0], report: None, best: None, waited: 0 };
-        let mut consider = |epoch, nll, comparable| {
-            let valid_nll = Some(nll);
-            let (nll_mean, kl, elbo, kl_weight, lr) = Default::default();
-            let (step, rows_seen) = Default::default();
-            let progress = Progress { epoch, step, rows_seen, nll_mean, kl, elbo, kl_weight, lr, valid_nll };
-            kept.consider(&progress, &[nll as f32], comparable);
-            (kept.params[0], kept.waited)
-        };
-        let epochs = [(1.0, false), (2.0, true), (0.5, false), (1.5, true), (0.25, false), (1.75, true)];
-        let told: Vec<_> = (1..).zip(epochs).map(|(epoch, (nll, can))| consider(epoch, nll, can)).collect();
-        assert_eq!(told, [(1.0, 0), (2.0, 0), (2.0, 0), (1.5, 0), (1.5, 0), (1.5, 1)]);
-    }
-
-    #[test]
-    fn batches_take_each_row_once_and_differ_by_at_most_one() {
-        for (rows, batch) in [(1, 32), (33, 32), (10, 4), (64, 32), (7, 1)] {
-            let batches = usize::div_ceil(rows, batch);
-            let each: Vec<_> = (0..batches).map(|b| batch_rows(b, batches, rows)).collect();
-            assert!(each.iter().cloned().flatten().eq(0..rows), "{rows} rows by {batch}: {each:?}");
-            let (least, most) = (rows / batches, rows.div_ceil(batches));
-            assert!(
-                each.iter().all(|r| (least..=most).contains(&r.len())),
-                "{rows} rows by {batch}: {each:?}"
-            );
-        }
-        assert_eq!(batch_rows(2, 3, usize::MAX).end, usize::MAX);
-    }
 }
