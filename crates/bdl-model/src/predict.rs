@@ -1,17 +1,23 @@
 //! Predictions of a trained model: for many rows in parallel, or for one row in a service.
 
+mod prediction;
+mod telling;
+
 use std::ops::Range;
 
-use bdl_dist::{Noise, NoiseRng, Purpose};
-use bdl_infer::{ClassMixture, MixtureScratch, Passes, Predictive, Predictor, RealMixture, Units};
+use bdl_dist::{Noise, Purpose};
+use bdl_infer::{MixtureScratch, Passes, Predictive, Predictor, Units};
 use bdl_layers::Scope;
 use bdl_tensor::{Mat, Pool, Serial};
 
 use crate::Error;
 use crate::model::Model;
 use crate::row_buffer::RowBuffer;
-use crate::select::Task;
 use crate::shards::{blocks, in_shards};
+
+pub use prediction::{ClassPrediction, Prediction, Predictions, RealPrediction};
+pub use telling::Telling;
+use telling::{Beside, Teller};
 
 /// Predicts with a [`Model`]: fixed passes, shared by threads.
 #[derive(Debug)]
@@ -22,120 +28,6 @@ pub struct ModelPredictor<'a> {
     /// Of each target.
     units: Vec<Units>,
 }
-
-/// What is said of a row with a real target, in the target's units.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct RealPrediction {
-    /// Mean of the predictive distribution.
-    pub mean: f64,
-    /// Its standard deviation.
-    pub std: f64,
-    /// The part that more data would not take away.
-    pub aleatoric_std: f64,
-    /// The part that more data would.
-    pub epistemic_std: f64,
-    /// Lower end of the central interval.
-    pub lower: f64,
-    /// Its upper end.
-    pub upper: f64,
-    /// Monte Carlo standard error of the mean, where there is more than one pass.
-    pub mean_mcse: Option<f64>,
-}
-
-/// What is said of a row whose target is a class; entropies in nats.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct ClassPrediction {
-    /// The most probable class, by its index in [`Schema::class_names`](crate::Schema::class_names).
-    pub label: u32,
-    /// Entropy of the mean probabilities.
-    pub predictive_entropy: f64,
-    /// Mean over the passes of their entropies.
-    pub expected_entropy: f64,
-    /// Their difference, the part that more data would take away.
-    pub mutual_information: f64,
-    /// Monte Carlo standard error of the mutual information, where there is more than one pass.
-    pub mutual_information_mcse: Option<f64>,
-}
-
-/// What is said of a row.
-#[derive(Clone, Copy, Debug, PartialEq)]
-#[non_exhaustive]
-pub enum Prediction {
-    /// A real target.
-    Real(RealPrediction),
-    /// A class.
-    Class(ClassPrediction),
-    /// Several real targets, which are told beside: [`Predictions::reals`], [`RowScratch::reals`].
-    Several {
-        /// The greatest Monte Carlo standard error of their means.
-        mcse: Option<f64>,
-    },
-}
-
-/// How predictions are told.
-///
-/// | name | default | range | meaning |
-/// |---|---|---|---|
-/// | `level` | 0.9 | (0, 1) | probability of the central interval |
-/// | `tolerance` | none | finite, > 0 | a row's passes are doubled from 32 to 16384 until its Monte Carlo error is at most this |
-/// | `draws` | 0 | at most 16777216 | draws from the predictive distribution of each row |
-///
-/// The Monte Carlo error is that of the mean, in the target's units, of several targets the greatest, or of the mutual information, in nats. More
-/// passes do not lower that of an ensemble, which therefore takes no tolerance.
-///
-/// Draw i of a row comes from pass i (modulo S). Under [`Scope::Pass`] the i-th draws of all rows so belong to
-/// one function, and their noise is a function of the encoded row: equal rows have equal draws.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Telling {
-    /// Probability of the central interval.
-    pub level: f64,
-    /// Wanted Monte Carlo standard error, of the mean or the mutual information.
-    pub tolerance: Option<f64>,
-    /// Draws from the predictive distribution of each row.
-    pub draws: usize,
-}
-
-impl Default for Telling {
-    fn default() -> Self {
-        Self { level: 0.9, tolerance: None, draws: 0 }
-    }
-}
-
-impl Telling {
-    /// Checks the fields against the table above.
-    ///
-    /// # Errors
-    /// [`Error::Argument`] naming the field.
-    pub fn check(&self) -> Result<(), Error> {
-        // Half of what is left outside must be a number, too.
-        let fits = self.level > 0.0 && 0.5 + 0.5 * self.level < 1.0;
-        check("--interval", "greater than 0 and less than 1", self.level, fits)?;
-        check("--draws", "at most 16777216", self.draws as f64, self.draws <= MAX_DRAWS)?;
-        self.tolerance.map_or(Ok(()), |t| check("--tolerance", "finite and > 0", t, t.is_finite() && t > 0.0))
-    }
-}
-
-fn check(what: &'static str, expected: &'static str, got: f64, fits: bool) -> Result<(), Error> {
-    if fits { Ok(()) } else { Err(Error::Argument { what, expected, got: got.to_string() }) }
-}
-
-/// The predictions of a chunk of rows.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Predictions {
-    /// One for each row.
-    pub rows: Vec<Prediction>,
-    /// Class probabilities `[rows, classes]`; empty in regression.
-    pub probs: Vec<f64>,
-    /// Of several targets `[rows, targets]`; else empty.
-    pub reals: Vec<RealPrediction>,
-    /// Draws `[rows, targets, draws]`, class indices in classification.
-    pub draws: Vec<f64>,
-    /// Rows whose Monte Carlo error is still above the tolerance at the largest number of passes.
-    pub beyond_tolerance: usize,
-}
-
-/// Draws of a row; they are in memory at once.
-const MAX_DRAWS: usize = 1 << 24;
 
 /// Passes that a tolerance starts and ends with.
 const TOLERANCE_PASSES: [usize; 2] = [32, 16_384];
@@ -358,138 +250,4 @@ fn fingerprint(row: &[f32]) -> u64 {
     row.iter().fold(0xcbf2_9ce4_8422_2325, |hash, x| {
         (hash ^ u64::from(x.to_bits())).wrapping_mul(0x0000_0100_0000_01b3).rotate_left(29)
     })
-}
-
-impl Prediction {
-    /// Monte Carlo standard error: of the mean, or of the mutual information.
-    #[must_use]
-    pub fn mcse(&self) -> Option<f64> {
-        match self {
-            Self::Real(p) => p.mean_mcse,
-            Self::Class(p) => p.mutual_information_mcse,
-            Self::Several { mcse } => *mcse,
-        }
-    }
-}
-
-impl Predictions {
-    /// Puts `new` in the place of the rows `at`.
-    fn replace(&mut self, at: &[usize], new: &Self) {
-        for (from, &to) in at.iter().enumerate() {
-            self.rows[to] = new.rows[from];
-            copy_row(&mut self.probs, to, &new.probs, from, new.rows.len());
-            copy_row(&mut self.reals, to, &new.reals, from, new.rows.len());
-            copy_row(&mut self.draws, to, &new.draws, from, new.rows.len());
-        }
-    }
-}
-
-/// Copies row `from` of `rows` rows over row `to`.
-fn copy_row<T: Copy>(all: &mut [T], to: usize, new: &[T], from: usize, rows: usize) {
-    let width = new.len() / rows;
-    all[to * width..][..width].copy_from_slice(&new[from * width..][..width]);
-}
-
-/// Where that is told which is not the same for all kinds of target.
-struct Beside<'a> {
-    probs: &'a mut [f64],
-    reals: &'a mut [RealPrediction],
-    /// `[targets, draws]`.
-    draws: &'a mut [f64],
-}
-
-/// Tells rows that were predicted together.
-struct Teller<'a> {
-    task: Task,
-    predictive: Predictive<'a>,
-    /// Of each target.
-    units: &'a [Units],
-    level: f64,
-}
-
-impl Teller<'_> {
-    /// One row; with draws if there is noise for them.
-    fn tell(
-        &self,
-        row: usize,
-        scratch: &mut MixtureScratch,
-        told: Beside<'_>,
-        rng: Option<&mut NoiseRng>,
-    ) -> Result<Prediction, Error> {
-        let Self { predictive, units, level, .. } = self;
-        match (self.task, *units) {
-            (Task::Classification, _) => {
-                let y = predictive.class(row, scratch)?;
-                Ok(Prediction::Class(tell_class(&y, told.probs, told.draws, rng)))
-            }
-            (Task::Regression, [units]) => {
-                let own = predictive.in_units(*units);
-                Ok(Prediction::Real(tell_real(&own.real(row, scratch)?, *level, told.draws, rng)?))
-            }
-            (Task::Regression, _) => self.tell_each(row, scratch, told, rng),
-        }
-    }
-
-    /// Each of several targets.
-    fn tell_each(
-        &self,
-        row: usize,
-        scratch: &mut MixtureScratch,
-        told: Beside<'_>,
-        mut rng: Option<&mut NoiseRng>,
-    ) -> Result<Prediction, Error> {
-        let (n, mut mcse) = (told.draws.len() / self.units.len(), None);
-        for (k, (units, real)) in self.units.iter().zip(&mut *told.reals).enumerate() {
-            let own = self.predictive.target(k)?.in_units(*units);
-            let draws = &mut told.draws[k * n..][..n];
-            *real = tell_real(&own.real(row, scratch)?, self.level, draws, rng.as_deref_mut())?;
-            mcse = match (mcse, real.mean_mcse) {
-                (Some(most), Some(own)) => Some(f64::max(most, own)),
-                (most, own) => most.or(own),
-            };
-        }
-        Ok(Prediction::Several { mcse })
-    }
-}
-
-fn tell_real(
-    y: &RealMixture<'_>,
-    level: f64,
-    draws: &mut [f64],
-    rng: Option<&mut NoiseRng>,
-) -> Result<RealPrediction, Error> {
-    let [lower, upper] = y.interval(level)?;
-    if let Some(rng) = rng {
-        y.draws(rng, draws);
-    }
-    Ok(RealPrediction {
-        mean: y.mean(),
-        std: y.predictive_variance().sqrt(),
-        aleatoric_std: y.aleatoric_variance().sqrt(),
-        epistemic_std: y.epistemic_variance().sqrt(),
-        lower,
-        upper,
-        mean_mcse: y.mean_mcse(),
-    })
-}
-
-fn tell_class(
-    y: &ClassMixture<'_>,
-    probs: &mut [f64],
-    draws: &mut [f64],
-    rng: Option<&mut NoiseRng>,
-) -> ClassPrediction {
-    probs.copy_from_slice(y.probs());
-    if let Some(rng) = rng {
-        let mut classes = vec![0; draws.len()];
-        y.draws(rng, &mut classes);
-        draws.iter_mut().zip(classes).for_each(|(draw, class)| *draw = f64::from(class));
-    }
-    ClassPrediction {
-        label: y.label(),
-        predictive_entropy: y.predictive_entropy(),
-        expected_entropy: y.expected_entropy(),
-        mutual_information: y.mutual_information(),
-        mutual_information_mcse: y.mutual_information_mcse(),
-    }
 }

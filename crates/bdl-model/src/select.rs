@@ -1,67 +1,25 @@
 //! Which columns and rows of a table a model is trained on, and for which task.
 
+mod missing;
+mod task;
+
 use bdl_infer::Poisson;
-use serde::{Deserialize, Serialize};
 
 use crate::error::Error;
 use crate::levels::{LevelIndex, distinct};
 use crate::names::excerpt;
-use crate::table::{Cell, ColumnKind, Table, is_missing};
+use crate::table::{ColumnKind, Table, is_missing};
+
+pub use missing::MissingPolicy;
+use missing::{missing_target, rows};
+pub use task::{AUTO_CLASSES, Task, TaskChoice};
+use task::{task, task_of_several};
 
 /// The most levels of a categorical feature; a column with more is one of identifiers or free text.
 pub const MAX_LEVELS: usize = 255;
 
 /// The most classes of a target.
 pub const MAX_CLASSES: usize = 1000;
-
-/// The most distinct integers of a target that [`TaskChoice::Auto`] takes for classes.
-pub const AUTO_CLASSES: usize = 10;
-
-/// What a model predicts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Task {
-    /// A real number.
-    Regression,
-    /// One of several classes.
-    Classification,
-}
-
-impl std::fmt::Display for Task {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.pad(match self {
-            Task::Regression => "regression",
-            Task::Classification => "classification",
-        })
-    }
-}
-
-/// How the task is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum TaskChoice {
-    /// Classification if the target is text, is listed as categorical, or has integers only and at most
-    /// [`AUTO_CLASSES`] distinct ones; else regression.
-    #[default]
-    Auto,
-    /// This one.
-    Is(Task),
-    /// Regression of counts: whole numbers from 0 on, which are not standardized.
-    Counts,
-    /// Classification into two classes.
-    TwoClasses,
-}
-
-/// What is done about missing cells of the features and the target.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-pub enum MissingPolicy {
-    /// They are an error.
-    #[default]
-    Error,
-    /// Training leaves out rows that have any; in prediction they are an error of the row.
-    Drop,
-    /// Features take the training rows' mean or most frequent level. A missing target is an error
-    /// nevertheless.
-    Impute,
-}
 
 /// What [`Selection::new`] is told.
 ///
@@ -199,29 +157,6 @@ fn targets(table: &Table, spec: &str) -> Result<Vec<usize>, Error> {
     }
 }
 
-/// Several targets are numbers, whatever they look like.
-fn task_of_several(
-    table: &Table,
-    targets: &[usize],
-    choice: TaskChoice,
-    categorical: &[usize],
-) -> Result<Task, Error> {
-    let names =
-        || targets.iter().map(|&target| table.columns()[target].clone()).collect::<Vec<_>>().join(",");
-    let classes = matches!(choice, TaskChoice::Is(Task::Classification) | TaskChoice::TwoClasses);
-    if classes || targets.iter().any(|target| categorical.contains(target)) {
-        let expected = "one column of classes, or several of numbers";
-        return Err(Error::Argument {
-            what: "--target",
-            expected,
-            got: format!("{:?} for classes", names()),
-        });
-    }
-    let all: Vec<usize> = (0..table.rows()).collect();
-    targets.iter().try_for_each(|&target| table.numbers(target, &all).map(|_| ()))?;
-    Ok(Task::Regression)
-}
-
 fn columns(table: &Table, flag: &'static str, names: &[String]) -> Result<Vec<usize>, Error> {
     names.iter().map(|name| table.column(flag, name)).collect()
 }
@@ -234,21 +169,6 @@ fn kinds(table: &Table, features: &[usize], categorical: &[usize]) -> Result<Vec
     features.iter().map(kind).collect()
 }
 
-fn task(table: &Table, target: usize, choice: TaskChoice, categorical: bool) -> Result<Task, Error> {
-    match choice {
-        TaskChoice::Is(Task::Regression) | TaskChoice::Counts => {
-            let rows: Vec<usize> = (0..table.rows()).collect();
-            table.numbers(target, &rows).map(|_| Task::Regression)
-        }
-        TaskChoice::Is(Task::Classification) | TaskChoice::TwoClasses => Ok(Task::Classification),
-        TaskChoice::Auto if categorical || table.kind(target)? == ColumnKind::Categorical => {
-            Ok(Task::Classification)
-        }
-        TaskChoice::Auto if has_few_integers(table, target) => Ok(Task::Classification),
-        TaskChoice::Auto => Ok(Task::Regression),
-    }
-}
-
 fn check_counts(table: &Table, target: usize, rows: &[usize]) -> Result<(), Error> {
     let is_count = |y: &Option<f64>| y.is_none_or(Poisson::is_count);
     match table.numbers(target, rows)?.iter().position(|y| !is_count(y)) {
@@ -259,83 +179,6 @@ fn check_counts(table: &Table, target: usize, rows: &[usize]) -> Result<(), Erro
             value: excerpt(table.cell(rows[at], target).trim()),
         }),
     }
-}
-
-fn has_few_integers(table: &Table, column: usize) -> bool {
-    let mut seen: Vec<f64> = Vec::with_capacity(AUTO_CLASSES + 1);
-    for row in 0..table.rows() {
-        let Cell::Number(x) = Cell::parse(table.cell(row, column)) else { continue };
-        if !seen.contains(&x) {
-            seen.push(x);
-        }
-        if x.fract() != 0.0 || seen.len() > AUTO_CLASSES {
-            return false;
-        }
-    }
-    true
-}
-
-/// The rows that the policy leaves.
-fn rows(
-    table: &Table,
-    features: &[usize],
-    targets: &[usize],
-    policy: MissingPolicy,
-) -> Result<Vec<usize>, Error> {
-    let mut used = features.to_vec();
-    if policy != MissingPolicy::Impute {
-        used.extend_from_slice(targets);
-        used.sort_unstable();
-    }
-    let gaps = |row: usize, columns: &[usize]| {
-        columns.iter().copied().find(|&c| is_missing(table.cell(row, c).trim()))
-    };
-    match policy {
-        MissingPolicy::Error => match (0..table.rows()).find_map(|row| gaps(row, &used).map(|c| (row, c))) {
-            Some((row, column)) => Err(missing(table, row, column, &used)),
-            None => Ok((0..table.rows()).collect()),
-        },
-        MissingPolicy::Drop => {
-            let kept: Vec<usize> = (0..table.rows()).filter(|&row| gaps(row, &used).is_none()).collect();
-            match kept.is_empty() {
-                true => Err(all_dropped(table, &used)),
-                false => Ok(kept),
-            }
-        }
-        MissingPolicy::Impute => match (0..table.rows()).find_map(|row| gaps(row, targets).map(|c| (row, c)))
-        {
-            Some((row, target)) => Err(missing_target(table, row, target)),
-            None => Ok((0..table.rows()).collect()),
-        },
-    }
-}
-
-fn missing(table: &Table, row: usize, column: usize, used: &[usize]) -> Error {
-    Error::Missing {
-        place: table.place(row),
-        column: table.columns()[column].clone(),
-        value: excerpt(table.cell(row, column).trim()),
-        counts: missing_counts(table, used),
-    }
-}
-
-fn all_dropped(table: &Table, used: &[usize]) -> Error {
-    Error::AllDropped { file: table.shared_file(), rows: table.rows(), counts: missing_counts(table, used) }
-}
-
-fn missing_target(table: &Table, row: usize, target: usize) -> Error {
-    Error::MissingTarget {
-        place: table.place(row),
-        column: table.columns()[target].clone(),
-        value: excerpt(table.cell(row, target).trim()),
-    }
-}
-
-/// Missing cells of each column that has any.
-fn missing_counts(table: &Table, columns: &[usize]) -> Vec<(String, usize)> {
-    let count = |&c: &usize| (0..table.rows()).filter(|&row| is_missing(table.cell(row, c).trim())).count();
-    let counts = columns.iter().map(|c| (table.columns()[*c].clone(), count(c)));
-    counts.filter(|(_, n)| *n > 0).collect()
 }
 
 const FEATURE_HINT: &str = "if these are identifiers or free text, leave the column out with --ignore";
