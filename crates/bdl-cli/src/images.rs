@@ -5,7 +5,7 @@ use std::path::Path;
 use anyhow::Result;
 use bdl_model::{Images, Labels, Model, Outputs, Shape, Task, TrainConfig};
 
-use crate::out::{self, Usage, count, counted, listed, pairs};
+use crate::out::{self, Usage, count, counted, listed, pairs, plural};
 use crate::train::{Trained, method, parameters, train, training, valid};
 use crate::train_args::TrainArgs;
 
@@ -47,7 +47,10 @@ fn understood(images: &Images, labels: &Labels, config: &TrainConfig) -> Result<
                 counted(c, "channel")
             ),
         ),
-        ("labels", format!("{}, {} classes: {}", labels.file(), classes.len(), listed(&classes))),
+        (
+            "labels",
+            format!("{}, {}: {}", labels.file(), plural(classes.len(), "class", "classes"), listed(&classes)),
+        ),
         ("task", format!("{}: the data are images with labels", Task::Classification)),
         ("method", method(config, Task::Classification)),
         ("parameters", count(parameters(Shape::Image([h, w, c]), outputs, config)?)),

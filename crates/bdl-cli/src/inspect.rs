@@ -11,7 +11,7 @@ use crate::args::{Format, InspectArgs};
 use crate::explain::{method_name, method_text};
 use crate::layers::{layer_table, layers_json, warn};
 use crate::out::{self, count, counted, listed, pairs, significant, table};
-use crate::prune::{kept_text, pruning_json, rule};
+use crate::prune::{kept_text, pruning_json, rule, untouched_text};
 
 pub(crate) fn run(args: &InspectArgs) -> Result<()> {
     let model = Model::load(&args.model)?;
@@ -50,9 +50,9 @@ fn header(args: &InspectArgs, model: &Model, layers: &[LayerSummary]) -> String 
         (
             "trained on",
             format!(
-                "{}, {} epochs{kept}, batches of {}, learning rate {}, seed {}",
+                "{}, {}{kept}, batches of {}, learning rate {}, seed {}",
                 counted(record.rows as usize, "row"),
-                record.epochs,
+                counted(record.epochs as usize, "epoch"),
                 record.batch,
                 record.lr,
                 record.seed
@@ -68,8 +68,11 @@ fn pruned(pruning: &Pruning, bytes: usize, times: &RowTimes) -> String {
     let [now, before] = [times.pruned, times.dense].map(|seconds| significant(1e3 * seconds, 3));
     let dense = pruning.dense_bytes as usize;
     let share = significant(dense as f64 / bytes as f64, 3);
-    pairs(vec![
-        ("pruned", format!("{}: {}", rule(pruning.measure, pruning.threshold), kept_text(pruning))),
+    let untouched = pruning.untouched();
+    let mut rows =
+        vec![("pruned", format!("{}: {}", rule(pruning.measure, pruning.threshold), kept_text(pruning)))];
+    rows.extend(untouched.iter().map(|layer| ("not pruned", untouched_text(layer))));
+    rows.extend([
         ("bytes", format!("{}, {} before: {share} times smaller", count(bytes), count(dense))),
         (
             "time of a row",
@@ -78,7 +81,8 @@ fn pruned(pruning: &Pruning, bytes: usize, times: &RowTimes) -> String {
                 out::plural(times.samples, "pass", "passes")
             ),
         ),
-    ])
+    ]);
+    pairs(rows)
 }
 
 fn target_text(target: &Target) -> String {
@@ -89,7 +93,7 @@ fn target_text(target: &Target) -> String {
         }
         TargetKind::Count { mean } => format!("{:?}, counts, mean {}", target.name, significant(*mean, 4)),
         TargetKind::Class { names } => {
-            format!("{:?}, {} classes: {}", target.name, names.len(), listed(names))
+            format!("{:?}, {}: {}", target.name, out::plural(names.len(), "class", "classes"), listed(names))
         }
         TargetKind::Several { targets } => targets.iter().map(target_text).collect::<Vec<_>>().join("; "),
     }

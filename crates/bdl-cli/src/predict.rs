@@ -178,7 +178,7 @@ fn tell(args: &PredictArgs, report: &FileReport, samples: Option<usize>) {
     }
     let passes = match samples {
         _ if args.mean => "at the mean of the weights".to_owned(),
-        Some(n) => format!("{n} passes"),
+        Some(n) => out::plural(n, "pass", "passes"),
         None => "passes by tolerance".to_owned(),
     };
     let skipped = match report.skipped {

@@ -1,13 +1,13 @@
 //! `bdl prune`: a smaller model without the weights that are noise, and what the threshold costs.
 
 use anyhow::Result;
-use bdl_model::{Evaluation, LayerPruning, Measure, Model, Pruning};
+use bdl_model::{Evaluation, LayerPruning, LayerUntouched, Measure, Model, Pruning};
 use serde_json::{Map, Value, json};
 
 use crate::args::{EvaluateArgs, Format, PruneArgs};
 use crate::evaluate::score;
 use crate::explain::method_text;
-use crate::out::{self, Usage, count, significant, table};
+use crate::out::{self, Usage, count, counted, significant, table};
 use crate::output_file::{check_writable, refuse_input};
 
 pub(crate) fn run(args: &PruneArgs) -> Result<()> {
@@ -38,12 +38,15 @@ pub(crate) fn run(args: &PruneArgs) -> Result<()> {
         return Ok(out::json(&value)?);
     }
     out::line(layer_table(pruning))?;
+    for layer in pruning.untouched() {
+        out::line(untouched_text(&layer))?;
+    }
     Ok(out::line(format_args!(
-        "{}: weights with {} are gone: {}\nfile: {} bytes, {} before",
+        "{}: weights with {} are gone: {}\nfile: {}, {} before",
         to.display(),
         rule(pruning.measure, pruning.threshold),
         kept_text(pruning),
-        count(bytes),
+        counted(bytes, "byte"),
         count(pruning.dense_bytes as usize),
     ))?)
 }
@@ -76,17 +79,40 @@ pub(crate) fn rule(measure: Measure, threshold: f64) -> String {
     }
 }
 
-/// `4 436 of 266 200 weights that can be pruned are left, 60.0 times fewer`.
+/// `4436 of 266200 weights that can be pruned are left, 60.0 times fewer`, and where there are others
+/// `; of the whole network 4536 of 266300, 58.7 times fewer`.
 pub(crate) fn kept_text(pruning: &Pruning) -> String {
-    let times = match pruning.compression() {
-        compression if compression.is_finite() => format!(", {} times fewer", significant(compression, 3)),
-        _ => String::new(),
-    };
-    format!(
-        "{} of {} weights that can be pruned are left{times}",
-        count(pruning.kept()),
-        count(pruning.weights())
-    )
+    let (kept, weights) = (pruning.kept(), pruning.weights());
+    let of_prunable = format!(
+        "{} of {} that can be pruned {} left{}",
+        count(kept),
+        counted(weights, "weight"),
+        if kept == 1 { "is" } else { "are" },
+        times_fewer(pruning.compression())
+    );
+    let [kept, all] = [pruning.network_kept(), pruning.network_weights()];
+    match all == weights {
+        true => of_prunable,
+        false => format!(
+            "{of_prunable}; of the whole network {} of {}{}",
+            count(kept),
+            count(all),
+            times_fewer(pruning.network_compression())
+        ),
+    }
+}
+
+/// Nothing where none is left.
+fn times_fewer(compression: f64) -> String {
+    match compression.is_finite() {
+        true => format!(", {} times fewer", significant(compression, 3)),
+        false => String::new(),
+    }
+}
+
+/// `2.dense keeps 600 weights: it has no posteriors over its weights`.
+pub(crate) fn untouched_text(layer: &LayerUntouched) -> String {
+    format!("{} keeps {}: it {}", layer.name, counted(layer.weights, "weight"), layer.why)
 }
 
 fn layer_table(pruning: &Pruning) -> String {
@@ -118,15 +144,21 @@ pub(crate) fn pruning_json(pruning: &Pruning, bytes: usize) -> Value {
             "units_kept": layer.units[1],
         })
     };
+    let untouched =
+        |layer: &LayerUntouched| json!({ "name": layer.name, "weights": layer.weights, "why": layer.why });
     json!({
         "measure": measure_name(pruning.measure),
         "threshold": pruning.threshold,
         "weights": pruning.weights(),
         "kept": pruning.kept(),
         "compression": pruning.compression(),
+        "network_weights": pruning.network_weights(),
+        "network_kept": pruning.network_kept(),
+        "network_compression": pruning.network_compression(),
         "bytes": bytes,
         "dense_bytes": pruning.dense_bytes,
         "layers": pruning.layers.iter().map(layer).collect::<Vec<_>>(),
+        "untouched": pruning.untouched().iter().map(untouched).collect::<Vec<_>>(),
     })
 }
 
@@ -148,9 +180,48 @@ fn usual(measure: Measure) -> &'static [f64] {
 /// A row of the sweep: the model with this threshold, or as it is.
 struct Point {
     threshold: Option<f64>,
-    kept: usize,
-    weights: usize,
+    left: Left,
     scores: Evaluation,
+}
+
+/// Weights before and after: those that can be pruned, and those of the whole network.
+#[derive(Clone, Copy)]
+struct Left {
+    weights: usize,
+    kept: usize,
+    network_weights: usize,
+    network_kept: usize,
+}
+
+impl Left {
+    fn of(pruning: &Pruning) -> Self {
+        Self {
+            weights: pruning.weights(),
+            kept: pruning.kept(),
+            network_weights: pruning.network_weights(),
+            network_kept: pruning.network_kept(),
+        }
+    }
+
+    /// As it was before.
+    fn whole(self) -> Self {
+        Self { kept: self.weights, network_kept: self.network_weights, ..self }
+    }
+
+    fn sparsity(self) -> f64 {
+        1.0 - self.kept as f64 / self.weights as f64
+    }
+
+    /// Of the weights that can be pruned, and of all.
+    fn compressions(self) -> [f64; 2] {
+        [(self.weights, self.kept), (self.network_weights, self.network_kept)]
+            .map(|(all, kept)| all as f64 / kept as f64)
+    }
+
+    /// Whether there are weights that cannot be pruned.
+    fn has_others(self) -> bool {
+        self.weights != self.network_weights
+    }
 }
 
 fn sweep(args: &PruneArgs, how: &EvaluateArgs) -> Result<()> {
@@ -160,11 +231,12 @@ fn sweep(args: &PruneArgs, how: &EvaluateArgs) -> Result<()> {
     let mut points = Vec::new();
     for &threshold in thresholds {
         let pruned = model.prune(Some(threshold))?;
-        let (weights, kept) = pruned.pruning().map_or((0, 0), |p| (p.weights(), p.kept()));
-        points.push(Point { threshold: Some(threshold), kept, weights, scores: score(how, &pruned)? });
+        let Some(left) = pruned.pruning().map(Left::of) else { continue };
+        if points.is_empty() {
+            points.push(Point { threshold: None, left: left.whole(), scores: score(how, &model)? });
+        }
+        points.push(Point { threshold: Some(threshold), left, scores: score(how, &pruned)? });
     }
-    let weights = points.first().map_or(0, |point| point.weights);
-    points.insert(0, Point { threshold: None, kept: weights, weights, scores: score(how, &model)? });
     let first = &points[0].scores;
     if args.run.format == Format::Json {
         return Ok(out::json(&json!({
@@ -193,23 +265,27 @@ fn errors(scores: &Evaluation) -> Vec<(&'static str, f64)> {
     error.into_iter().chain(others.map(|metric| (metric.name, metric.value))).collect()
 }
 
-fn sparsity(point: &Point) -> f64 {
-    1.0 - point.kept as f64 / point.weights as f64
-}
-
 fn sweep_table(measure: Measure, points: &[Point]) -> String {
+    let has_others = points[0].left.has_others();
     let row = |point: &Point| {
         let rule = point.threshold.map_or("whole".to_owned(), |threshold| rule(measure, threshold));
+        let [of_prunable, of_all] = point.left.compressions().map(|compression| significant(compression, 3));
         let mut row = vec![
             rule,
-            count(point.kept),
-            format!("{:.2} %", 100.0 * sparsity(point)),
-            significant(point.weights as f64 / point.kept as f64, 3),
+            count(point.left.kept),
+            format!("{:.2} %", 100.0 * point.left.sparsity()),
+            of_prunable,
         ];
+        if has_others {
+            row.extend([count(point.left.network_kept), of_all]);
+        }
         row.extend(errors(&point.scores).iter().map(|(_, value)| significant(*value, 4)));
         row
     };
     let mut header = vec!["removed", "left", "sparsity", "times fewer"];
+    if has_others {
+        header.extend(["left of all", "times fewer of all"]);
+    }
     header.extend(errors(&points[0].scores).iter().map(|(name, _)| *name));
     table(&header, &(1..header.len()).collect::<Vec<_>>(), points.iter().map(row).collect())
 }
@@ -218,10 +294,15 @@ fn point_json(point: &Point) -> Value {
     let mut fields = Map::new();
     let mut put = |name: &str, value: Value| fields.insert(name.to_owned(), value);
     put("threshold", json!(point.threshold));
-    put("weights", json!(point.weights));
-    put("kept", json!(point.kept));
-    put("sparsity", json!(sparsity(point)));
-    put("compression", json!(point.weights as f64 / point.kept as f64));
+    let Left { weights, kept, network_weights, network_kept } = point.left;
+    let [compression, network_compression] = point.left.compressions();
+    put("weights", json!(weights));
+    put("kept", json!(kept));
+    put("sparsity", json!(point.left.sparsity()));
+    put("compression", json!(compression));
+    put("network_weights", json!(network_weights));
+    put("network_kept", json!(network_kept));
+    put("network_compression", json!(network_compression));
     for (name, value) in errors(&point.scores) {
         put(name, json!(value));
     }

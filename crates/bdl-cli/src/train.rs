@@ -287,7 +287,7 @@ pub(crate) fn training(config: &TrainConfig) -> String {
     let schedule = match fit.schedule {
         Schedule::Cosine { .. } => ", cosine".to_owned(),
         Schedule::Linear { hold } => format!(", falling in a line behind {hold} of the epochs"),
-        Schedule::Step { every, factor } => format!(", times {factor} every {every} epochs"),
+        Schedule::Step { every, factor } => format!(", times {factor} every {}", epochs(every)),
         _ => String::new(),
     };
     let from = match fit.kl_warmup.start() {
@@ -297,9 +297,10 @@ pub(crate) fn training(config: &TrainConfig) -> String {
     let kl = match (fit.kl_weight, fit.kl_warmup.epochs()) {
         (1.0, 0.0) => String::new(),
         (weight, 0.0) => format!(", KL times {weight}"),
-        (weight, epochs) => format!(", KL raised to {weight} {from} {epochs} epochs"),
+        (weight, long) => format!(", KL raised to {weight} {from} {}", epochs(long)),
     };
     let along = match fit.kl_schedule {
+        KlSchedule::Cyclical { cycles: 1, rise } => format!(", KL in 1 cycle that rises over {rise} of it"),
         KlSchedule::Cyclical { cycles, rise } => {
             format!(", KL in {cycles} cycles that rise over {rise} of each")
         }
@@ -307,9 +308,16 @@ pub(crate) fn training(config: &TrainConfig) -> String {
         _ => String::new(),
     };
     format!(
-        "{} epochs, batches of {}, {optimizer}, learning rate {}{schedule}{kl}{along}",
-        fit.epochs, fit.batch, fit.lr
+        "{}, batches of {}, {optimizer}, learning rate {}{schedule}{kl}{along}",
+        counted(fit.epochs, "epoch"),
+        fit.batch,
+        fit.lr
     )
+}
+
+/// `1 epoch`, `2.5 epochs`.
+fn epochs(n: f64) -> String {
+    if n == 1.0 { "1 epoch".to_owned() } else { format!("{n} epochs") }
 }
 
 pub(crate) fn valid(config: &TrainConfig) -> String {
@@ -319,7 +327,7 @@ pub(crate) fn valid(config: &TrainConfig) -> String {
         _ => return "nothing (--valid 0.1 would watch for overfitting)".to_owned(),
     };
     match config.fit.patience {
-        Some(epochs) => format!("{rows}; stop after {epochs} epochs without improvement"),
+        Some(epochs) => format!("{rows}; stop after {} without improvement", counted(epochs, "epoch")),
         None => rows,
     }
 }

@@ -275,6 +275,10 @@ impl<M: LinearMap> Layer for ConcreteDropout<M> {
         AtMean::Plain(self)
     }
 
+    fn weights(&self) -> usize {
+        self.map.weights()
+    }
+
     /// `N(0, 1/l²)` for weights and biases; the probability stays as it is.
     fn sample_prior(&self, params: &mut [f32], rng: &mut NoiseRng) -> Result<(), Error> {
         let of_weights = self.map.weights() + self.map.units();

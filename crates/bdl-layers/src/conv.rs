@@ -4,7 +4,7 @@ use bdl_tensor::{Mat, MatMut, Patches, Pattern, Pool, Store};
 use serde::{Deserialize, Serialize};
 
 use crate::dense::bias_grad;
-use crate::image::{Image, Window, refuse};
+use crate::image::{Image, Table, Window, refuse};
 use crate::map::LinearMap;
 use crate::pruned::{self, BLOCK, Thin};
 use crate::{Cut, Error, Family, Layer};
@@ -74,7 +74,7 @@ pub struct Conv2dMap {
     filters: Filters,
     out: Image,
     padded: Image,
-    patches: Patches,
+    patches: Table<Patches>,
 }
 
 /// The form in which a file holds a [`Conv2dMap`]; frozen.
@@ -110,10 +110,33 @@ impl Conv2dMap {
             let got = terms.saturating_mul(channels).to_string();
             return refuse(layer, "weights", format!("at most {MOST_WEIGHTS}"), got);
         }
-        let starts = pixels(padded, [height, width], window.stride, 1);
-        let offsets = pixels(padded, window.kernel, window.dilation, per_group);
-        let patches = Patches::new(padded.len(), starts, offsets)?.with_groups(groups, per_group)?;
-        Ok(Self { image, filters, out, padded, patches })
+        Ok(Self { image, filters, out, padded, patches: Table::new() })
+    }
+
+    /// Where the patches lie in a padded image.
+    fn patches(&self) -> &Patches {
+        self.patches.get(|| {
+            let (window, groups, per_group) = (self.filters.window, self.filters.groups, self.per_group());
+            let starts = pixels(self.padded, [self.out.height, self.out.width], window.stride, 1);
+            let offsets = pixels(self.padded, window.kernel, window.dilation, per_group);
+            Patches::new(self.padded.len(), starts, offsets)?.with_groups(groups, per_group)
+        })
+    }
+
+    /// Input channels of a group.
+    fn per_group(&self) -> usize {
+        self.image.channels / self.filters.groups
+    }
+
+    /// Terms of a sum.
+    fn terms(&self) -> usize {
+        let [height, width] = self.filters.window.kernel;
+        height * width * self.per_group()
+    }
+
+    /// Positions of the filters in an image.
+    fn positions(&self) -> usize {
+        self.out.height * self.out.width
     }
 
     /// The image that the map takes.
@@ -129,7 +152,7 @@ impl Conv2dMap {
     }
 
     fn weight<'a>(&self, weight: &'a [f32]) -> Result<Mat<'a>, Error> {
-        Ok(Mat::new(weight, self.patches.terms(), self.out.channels)?)
+        Ok(Mat::new(weight, self.terms(), self.out.channels)?)
     }
 
     /// The group of an output channel.
@@ -249,11 +272,11 @@ impl LinearMap for Conv2dMap {
 
     fn weight_shape(&self) -> Vec<usize> {
         let [height, width] = self.filters.window.kernel;
-        vec![height, width, self.image.channels / self.filters.groups, self.out.channels]
+        vec![height, width, self.per_group(), self.out.channels]
     }
 
     fn weights(&self) -> usize {
-        self.patches.terms() * self.out.channels
+        self.terms() * self.out.channels
     }
 
     fn units(&self) -> usize {
@@ -265,11 +288,11 @@ impl LinearMap for Conv2dMap {
     }
 
     fn fan_in(&self) -> usize {
-        self.patches.terms()
+        self.terms()
     }
 
     fn work(&self, rows: usize) -> usize {
-        let per_row = self.patches.positions() * self.weights() / self.filters.groups;
+        let per_row = self.positions() * self.weights() / self.filters.groups;
         rows.saturating_mul(per_row)
     }
 
@@ -288,12 +311,12 @@ impl LinearMap for Conv2dMap {
     ) -> Result<(), Error> {
         let weight = self.weight(weight)?;
         if !self.is_padded() {
-            return Ok(self.patches.matmul(pool, x, weight, bias, y)?);
+            return Ok(self.patches().matmul(pool, x, weight, bias, y)?);
         }
         self.in_blocks(x.rows(), scratch, |first, rows, mut padded| {
             self.pad(pool, x.rows_in(first..first + rows), &mut padded);
             let mut y = rows_mut(y, first, rows)?;
-            Ok(self.patches.matmul(pool, padded.as_mat(), weight, bias, &mut y)?)
+            Ok(self.patches().matmul(pool, padded.as_mat(), weight, bias, &mut y)?)
         })
     }
 
@@ -306,15 +329,15 @@ impl LinearMap for Conv2dMap {
         scratch: &mut [f32],
         d_weight: &mut [f32],
     ) -> Result<(), Error> {
-        let mut d_weight = MatMut::new(d_weight, self.patches.terms(), self.out.channels)?;
+        let mut d_weight = MatMut::new(d_weight, self.terms(), self.out.channels)?;
         if !self.is_padded() || x.rows() == 0 {
-            return Ok(self.patches.matmul_tn(pool, x, dy, store, &mut d_weight)?);
+            return Ok(self.patches().matmul_tn(pool, x, dy, store, &mut d_weight)?);
         }
         self.in_blocks(x.rows(), scratch, |first, rows, mut padded| {
             self.pad(pool, x.rows_in(first..first + rows), &mut padded);
             let store = if first == 0 { store } else { Store::Add };
             let dy = dy.rows_in(first..first + rows);
-            Ok(self.patches.matmul_tn(pool, padded.as_mat(), dy, store, &mut d_weight)?)
+            Ok(self.patches().matmul_tn(pool, padded.as_mat(), dy, store, &mut d_weight)?)
         })
     }
 
@@ -328,17 +351,17 @@ impl LinearMap for Conv2dMap {
     ) -> Result<(), Error> {
         let weight = self.weight(weight)?;
         if !self.is_padded() {
-            return Ok(self.patches.matmul_nt(pool, dy, weight, dx)?);
+            return Ok(self.patches().matmul_nt(pool, dy, weight, dx)?);
         }
         self.in_blocks(dy.rows(), scratch, |first, rows, mut padded| {
-            self.patches.matmul_nt(pool, dy.rows_in(first..first + rows), weight, &mut padded)?;
+            self.patches().matmul_nt(pool, dy.rows_in(first..first + rows), weight, &mut padded)?;
             self.crop(pool, padded.as_mat(), rows_mut(dx, first, rows)?.data_mut());
             Ok(())
         })
     }
 
     fn bias_grad(&self, dy: Mat<'_>, store: Store, d_bias: &mut [f32]) -> Result<(), Error> {
-        let positions = dy.rows() * self.patches.positions();
+        let positions = dy.rows() * self.positions();
         bias_grad(Mat::new(dy.data(), positions, self.out.channels)?, store, d_bias);
         Ok(())
     }
@@ -347,8 +370,7 @@ impl LinearMap for Conv2dMap {
 
     fn ends(&self, weight: usize) -> [usize; 2] {
         let (term, unit) = (weight / self.out.channels, weight % self.out.channels);
-        let per_group = self.image.channels / self.filters.groups;
-        [self.group(unit) * per_group + term % per_group, unit]
+        [self.group(unit) * self.per_group() + term % self.per_group(), unit]
     }
 
     /// Channels of one group cannot be fewer than those of another.
@@ -380,10 +402,10 @@ impl Thin for Conv2dMap {
             let (term, unit) = (weight / units, weight % units);
             (term * groups + self.group(unit)) * units + unit
         });
-        let terms = self.patches.terms();
+        let terms = self.terms();
         let ends: Vec<usize> = (1..=terms.div_ceil(BLOCK)).map(|b| (b * BLOCK).min(terms) * groups).collect();
         let pattern = Pattern::new(terms * groups, units, at)?.in_blocks(&ends)?;
-        Ok(pattern.read_at(|row| self.patches.place(row / groups, row % groups)))
+        Ok(pattern.read_at(|row| self.patches().place(row / groups, row % groups)))
     }
 
     fn weights_of(&self, pattern: &Pattern) -> Vec<usize> {
@@ -392,7 +414,7 @@ impl Thin for Conv2dMap {
     }
 
     fn starts(&self) -> &[u32] {
-        self.patches.starts()
+        self.patches().starts()
     }
 
     fn reading(

@@ -67,6 +67,14 @@ pub enum Error {
         /// What it has in its place.
         got: &'static str,
     },
+    /// A network of which no layer has weights that pruning could remove.
+    #[error("{layer} {why}")]
+    Unprunable {
+        /// Name of the first layer with weights.
+        layer: String,
+        /// Why they stay, in words that follow the name.
+        why: &'static str,
+    },
     /// Two entries of a registry with the same name.
     #[error("registry: kind {kind:?} is registered already")]
     KindTaken {

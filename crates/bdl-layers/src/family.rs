@@ -151,6 +151,12 @@ pub trait Family: Clone + Debug + PartialEq + Send + Sync + Sized + 'static {
         let _ = (weights, of_prior);
     }
 
+    /// Whether the blocks of the prior are means of weights and of biases, in their order, so that pruning can cut them as it cuts
+    /// the posteriors. Layers of other families with more than a number for the layer cannot be pruned.
+    fn prior_is_centred(&self) -> bool {
+        false
+    }
+
     /// Draws weights and biases from the prior.
     ///
     /// # Errors
@@ -328,6 +334,10 @@ impl Family for MeanField {
 
     fn start_prior(&self, weights: [&[f32]; 2], of_prior: &mut [f32]) {
         self.prior.centre(weights, of_prior);
+    }
+
+    fn prior_is_centred(&self) -> bool {
+        matches!(self.prior, Prior::Around(..))
     }
 
     fn sample_prior(

@@ -134,11 +134,12 @@ impl Layer for Flatten {
         }
         Ok(())
     }
-    /// Channels first, units are no longer side by side.
     fn prunable(&self) -> Prunable<'_> {
         match self.order {
             ImageOrder::ChannelsLast => Prunable::Units(self),
-            ImageOrder::ChannelsFirst => Prunable::No,
+            ImageOrder::ChannelsFirst => {
+                Prunable::No("puts channels first, so that units are no longer side by side")
+            }
         }
     }
 }

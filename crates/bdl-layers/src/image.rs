@@ -1,5 +1,7 @@
 //! Images in rows of activations, and windows that move over them.
 
+use std::sync::OnceLock;
+
 use crate::Error;
 
 /// The most elements of an image, padded or not.
@@ -140,13 +142,22 @@ impl Window {
 
     /// First elements of the pixels of the image that the window sees at a position, in order.
     pub(crate) fn pixels(&self, image: Image, at: [usize; 2]) -> Vec<u32> {
-        let along = |d: usize, size: usize| {
-            let first = at[d] * self.stride[d];
-            let steps = (0..self.kernel[d]).map(move |k| first + k * self.dilation[d]);
-            steps.filter_map(move |i| i.checked_sub(self.padding[d]).filter(|i| *i < size))
-        };
+        let along = |d: usize, size: usize| self.along(d, at[d], size);
         let columns = |i: usize| along(1, image.width).map(move |j| (i * image.width + j) * image.channels);
         along(0, image.height).flat_map(columns).map(|at| at as u32).collect()
+    }
+
+    /// What it sees of a side of the image of this size, at a position in that direction.
+    fn along(&self, d: usize, at: usize, size: usize) -> impl Iterator<Item = usize> + use<> {
+        let [first, step, padding] = [at * self.stride[d], self.dilation[d], self.padding[d]];
+        let steps = (0..self.kernel[d]).map(move |k| first + k * step);
+        steps.filter_map(move |i| i.checked_sub(padding).filter(|i| *i < size))
+    }
+
+    /// Whether there is a pixel of the image at every one of so many positions.
+    pub(crate) fn sees_pixels(&self, image: Image, positions: [usize; 2]) -> bool {
+        let sides = [image.height, image.width];
+        (0..2).all(|d| (0..positions[d]).all(|at| self.along(d, at, sides[d]).next().is_some()))
     }
 
     /// The image with its padding.
@@ -181,6 +192,33 @@ impl Window {
         Ok([0, 1].map(|d| (sides[d] - extent[d]) / self.stride[d] + 1))
     }
 }
+
+/// A table of places in an image, made when it is first read: what a file says of an image takes no memory before. It follows from what
+/// stands beside it, so that any two are equal.
+#[derive(Clone, Debug)]
+pub(crate) struct Table<T>(OnceLock<T>);
+
+impl<T> Table<T> {
+    pub(crate) const fn new() -> Self {
+        Self(OnceLock::new())
+    }
+
+    /// The table that `make` makes.
+    ///
+    /// # Panics
+    /// If that fails, for sizes that were checked.
+    pub(crate) fn get(&self, make: impl FnOnce() -> Result<T, bdl_tensor::Error>) -> &T {
+        self.0.get_or_init(|| make().unwrap_or_else(|_| unreachable!("sizes are checked on construction")))
+    }
+}
+
+impl<T> PartialEq for Table<T> {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl<T> Eq for Table<T> {}
 
 pub(crate) fn pair([a, b]: [usize; 2]) -> String {
     format!("[{a}, {b}]")

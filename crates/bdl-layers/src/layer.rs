@@ -6,7 +6,7 @@ use bdl_dist::NoiseRng;
 use bdl_tensor::{Mat, MatMut};
 
 use crate::pass::{KlNoise, Site};
-use crate::{Activation, AtMean, Block, Draw, Error, KlKnown, KlTerm, LayerReport, Pass, Prunable};
+use crate::{Activation, AtMean, Block, Draw, Error, KlKnown, KlTerm, LayerReport, Pass, Prunable, Role};
 
 /// A layer: a specification without parameters, and the functions that go with it.
 ///
@@ -164,9 +164,16 @@ pub trait Layer: Debug + Send + Sync {
         self.blocks().is_empty().then(Vec::new)
     }
 
-    /// What pruning can do with the layer: see [`Plan::prune`](crate::Plan::prune).
+    /// How many weights the layer has, of one value or of one posterior each: what it adds to its outputs, biases and shifts, is
+    /// not among them. Unless the layer says otherwise, all its plain parameters and means.
+    fn weights(&self) -> usize {
+        let is_weight = |block: &&Block| matches!(block.role, Role::Plain | Role::Mean);
+        self.blocks().iter().filter(is_weight).map(Block::len).sum()
+    }
+
+    /// What pruning can do with the layer, or why it can do nothing: see [`Plan::prune`](crate::Plan::prune).
     fn prunable(&self) -> Prunable<'_> {
-        Prunable::No
+        Prunable::No("has no posteriors over its weights")
     }
 
     /// Whether the KL is exact: as its terms say, and without terms, unless the layer knows better, up to a constant.

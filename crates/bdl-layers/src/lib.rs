@@ -60,7 +60,7 @@ pub use plain::{Conv2d, Dense, Plain, PrunedConv2d, PrunedDense};
 pub use plan::Plan;
 pub use pooling::{AvgPool2d, Largest, MaxPool2d, Mean, Pool2d, Pooling};
 pub use prior::{OwnPrior, Prior, Scaling};
-pub use prune::{Cut, Measure, Prunable, PrunedLayer, PrunedPlan, Units, Weights};
+pub use prune::{Cut, Leaf, Measure, Prunable, PrunedLayer, PrunedPlan, Units, Weights};
 pub use pruned::{
     Pruned, PrunedSparseVdConv2d, PrunedSparseVdDense, PrunedV1, PrunedVariationalConv2d,
     PrunedVariationalDense, Thin,

@@ -216,6 +216,10 @@ impl<M: LinearMap> Layer for Plain<M> {
         Some(self.terms(input_keep_prob).to_vec())
     }
 
+    fn weights(&self) -> usize {
+        self.map.weights()
+    }
+
     /// `N(0, 1/l²)` for weights and biases.
     fn sample_prior(&self, params: &mut [f32], rng: &mut NoiseRng) -> Result<(), Error> {
         let Some(l) = self.length_scale else {

@@ -122,6 +122,12 @@ impl Plan {
         self.n_params
     }
 
+    /// Number of weights of all layers, without biases: [`Layer::weights`].
+    #[must_use]
+    pub fn weights(&self) -> usize {
+        self.layers.iter().map(|l| l.layer.weights()).sum()
+    }
+
     /// The directory of the parameter vector.
     #[must_use]
     pub fn entries(&self) -> &[BlockEntry] {

@@ -6,9 +6,12 @@ use std::marker::PhantomData;
 use bdl_tensor::{Mat, MatMut, Pool, Windows};
 use serde::{Deserialize, Serialize};
 
-use crate::image::{Image, Window, pair, refuse};
+use crate::image::{Image, Table, Window, pair, refuse};
 use crate::layer::{Backward, Context, Layer};
 use crate::{Error, Prunable, Units, codec};
+
+/// The most pixels that all windows of a pooling may see, each as often as it is seen.
+const MOST_SEEN: usize = 1 << 26;
 
 /// Pooling of images, channel by channel.
 ///
@@ -32,7 +35,7 @@ pub struct Pool2d<P> {
     image: Image,
     window: Window,
     out: Image,
-    windows: Windows,
+    windows: Table<Windows>,
     how: PhantomData<P>,
 }
 
@@ -156,7 +159,7 @@ impl<P: Pooling> Pool2d<P> {
     ///
     /// # Errors
     /// [`Error::Argument`] for a size or step of 0, a kernel larger than the padded image, padding of more than half the kernel,
-    /// or a window that sees nothing but padding.
+    /// a window that sees nothing but padding, or windows that see more than 2²⁶ pixels.
     pub fn new(image: Image, window: Window) -> Result<Self, Error> {
         let [height, width] = window.positions(P::KIND, image)?;
         let half = window.kernel.map(|k| k / 2);
@@ -164,15 +167,26 @@ impl<P: Pooling> Pool2d<P> {
             let expected = format!("at most half the kernel of {}", pair(window.kernel));
             return refuse(P::KIND, "padding", expected, pair(window.padding));
         }
-        let at = |n: usize| window.pixels(image, [n / width, n % width]);
-        let places: Vec<Vec<u32>> = (0..height * width).map(at).collect();
-        if places.iter().any(Vec::is_empty) {
+        let seen = (height * width).saturating_mul(window.kernel[0] * window.kernel[1]);
+        if seen > MOST_SEEN {
+            let expected = format!("such that all windows see at most {MOST_SEEN} pixels");
+            return refuse(P::KIND, "kernel", expected, seen.to_string());
+        }
+        if !window.sees_pixels(image, [height, width]) {
             let (kernel, image) = (pair(window.kernel), image.shape());
             let expected = format!("such that each window of {kernel} sees a pixel of {image}");
             return refuse(P::KIND, "padding", expected, pair(window.padding));
         }
-        let windows = Windows::new(image.len(), image.channels, places)?;
-        Ok(Self { image, window, out: Image { height, width, ..image }, windows, how: PhantomData })
+        let out = Image { height, width, ..image };
+        Ok(Self { image, window, out, windows: Table::new(), how: PhantomData })
+    }
+
+    fn windows(&self) -> &Windows {
+        self.windows.get(|| {
+            let Image { height, width, .. } = self.out;
+            let places = (0..height * width).map(|n| self.window.pixels(self.image, [n / width, n % width]));
+            Windows::new(self.image.len(), self.image.channels, places)
+        })
     }
 
     /// The image that the layer gives.
@@ -210,12 +224,12 @@ impl<P: Pooling> Layer for Pool2d<P> {
     }
 
     fn forward(&self, ctx: &mut Context<'_>, x: Mat<'_>, y: &mut MatMut<'_>) -> Result<(), Error> {
-        P::forward(ctx.pass.pool(), &self.windows, self.count(), x, y)
+        P::forward(ctx.pass.pool(), self.windows(), self.count(), x, y)
     }
 
     fn backward(&self, ctx: &mut Context<'_>, _: &mut [f32], mut io: Backward<'_>) -> Result<(), Error> {
         match io.dx.take() {
-            Some(mut dx) => P::backward(ctx.pass.pool(), &self.windows, self.count(), &io, &mut dx),
+            Some(mut dx) => P::backward(ctx.pass.pool(), self.windows(), self.count(), &io, &mut dx),
             None => Ok(()),
         }
     }

@@ -5,19 +5,23 @@ mod stages;
 
 use crate::layer::Layer;
 use crate::map::LinearMap;
-use crate::{Error, Plan, Registry};
+use crate::{Error, Plan, Registry, Residual};
 use stages::Stages;
 
 /// What pruning can do with a layer.
 #[derive(Clone, Copy, Debug)]
 #[non_exhaustive]
 pub enum Prunable<'a> {
-    /// Nothing: it stays as it is, and so do the units on both sides of it.
-    No,
+    /// Nothing: it stays as it is, and so do the units on both sides of it. Why its weights stay, in words that follow its name:
+    /// `has no posteriors over its weights`.
+    No(&'static str),
     /// It has posteriors over the weights of a linear map.
     Weights(&'a dyn Weights),
     /// It does the same to each unit by itself, so that units can be taken out.
     Units(&'a dyn Units),
+    /// It is a residual connection: weights go inside it as anywhere, and units between the layers there. What comes in and what goes
+    /// out stay, since they are added.
+    Inside(&'a Residual),
 }
 
 /// A layer with independent posteriors over the weights of a linear map, from which weights can be removed.
@@ -157,8 +161,8 @@ pub struct PrunedPlan {
 /// What became of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PrunedLayer {
-    /// Its index in the plan.
-    pub index: usize,
+    /// Its name, as of [`Leaf`].
+    pub name: String,
     /// Its weights before.
     pub weights: usize,
     /// Those that are left, with those of the constant input.
@@ -169,14 +173,67 @@ pub struct PrunedLayer {
     pub units: [usize; 2],
 }
 
+/// A layer of a network that holds no others.
+#[derive(Clone, Debug)]
+pub struct Leaf<'a> {
+    /// Its name: `1.dense`, and inside a residual connection `3.residual/0.dense`.
+    pub name: String,
+    /// Its index in the plan, or that of the residual connection around it.
+    pub index: usize,
+    /// Its index inside that.
+    pub inside: Option<usize>,
+    /// The layer.
+    pub layer: &'a dyn Layer,
+}
+
 impl Plan {
-    /// How thresholds of pruning are given: as the first layer says that has posteriors over weights; `None` if none has.
+    /// The layers that hold no others, in order, those inside a residual connection in its place.
     #[must_use]
-    pub fn measure(&self) -> Option<Measure> {
-        self.layers.iter().find_map(|placed| match placed.layer.prunable() {
-            Prunable::Weights(weights) => Some(weights.measure()),
-            _ => None,
-        })
+    pub fn leaves(&self) -> Vec<Leaf<'_>> {
+        let mut leaves = Vec::new();
+        for (index, (name, layer)) in self.layers().enumerate() {
+            let leaf = |name: String, inside, layer| Leaf { name, index, inside, layer };
+            match layer.prunable() {
+                Prunable::Inside(residual) => {
+                    leaves.extend(
+                        residual.inner().layers().enumerate().map(|(inside, (inner, layer))| {
+                            leaf(name_inside(name, inner), Some(inside), layer)
+                        }),
+                    )
+                }
+                _ => leaves.push(leaf(name.to_owned(), None, layer)),
+            }
+        }
+        leaves
+    }
+
+    /// How thresholds of pruning are given: as the first layer says that has posteriors over weights.
+    ///
+    /// # Errors
+    /// [`Error::Unprunable`] if none has, with the first layer that has weights and why they stay.
+    ///
+    /// ```
+    /// use bdl_layers::{Dense, Measure, Plan, SparseVdDense};
+    /// let plan = Plan::new(vec![Box::new(Dense::new(2, 3)?), Box::new(SparseVdDense::new(3, 1)?)])?;
+    /// assert_eq!(plan.measure()?, Measure::LnAlpha);
+    /// let plan = Plan::new(vec![Box::new(Dense::new(2, 1)?)])?;
+    /// assert_eq!(plan.measure().unwrap_err().to_string(), "0.dense has no posteriors over its weights");
+    /// # Ok::<(), bdl_layers::Error>(())
+    /// ```
+    pub fn measure(&self) -> Result<Measure, Error> {
+        let (leaves, mut refused) = (self.leaves(), None);
+        for Leaf { name, layer, .. } in &leaves {
+            match layer.prunable() {
+                Prunable::Weights(weights) => return Ok(weights.measure()),
+                Prunable::No(why) if layer.weights() > 0 => {
+                    refused.get_or_insert((name, why));
+                }
+                _ => {}
+            }
+        }
+        let (layer, why) =
+            refused.map_or(("the network", "has no weights"), |(name, why)| (name.as_str(), why));
+        Err(Error::Unprunable { layer: layer.to_owned(), why })
     }
 
     /// The network without the weights of `ln(sigma²/mu²) > ln_alpha`, and without the units that this leaves idle.
@@ -187,6 +244,7 @@ impl Plan {
     ///   weights that read it become weights of a constant input of the layer behind, exactly: `N(Σ c·mu, Σ c²·sigma²)`.
     /// * Inputs and outputs of the network stay, and so do the units next to a layer that is not [`Prunable`]. Each layer
     ///   keeps a unit at least.
+    /// * Inside a residual connection the same holds of the network there.
     ///
     /// A layer that loses nothing stays what it is. Layers that are left unchanged are built anew by `registry`. The pruned network
     /// has the outputs of the one whose removed weights are 0, mu and sigma: at the mean of the weights to the bit, if no unit was
@@ -198,12 +256,15 @@ impl Plan {
         for params in members {
             crate::plan::check_len("prune params", self.n_params(), params.len())?;
         }
-        let mut stages = Stages::of(self, members, ln_alpha);
+        let mut stages = Stages::of(self, members.to_vec(), ln_alpha);
         stages.remove_idle_units();
-        let layers = (0..self.layers.len()).map(|index| stages.layer(index, registry));
-        let plan = Plan::new(layers.collect::<Result<_, _>>()?)?;
-        let params = |member| (0..self.layers.len()).flat_map(|index| stages.params(index, member)).collect();
-        let members = (0..members.len()).map(params).collect();
+        let plan = stages.plan(registry)?;
+        let members = (0..members.len()).map(|member| stages.params(member)).collect();
         Ok(PrunedPlan { plan, members, layers: stages.report() })
     }
+}
+
+/// The name of a layer inside another one.
+fn name_inside(outer: &str, inner: &str) -> String {
+    format!("{outer}/{inner}")
 }

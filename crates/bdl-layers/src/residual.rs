@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::layer::{Backward, Context, KlAt, Layer, Scratch};
 use crate::plan::{Back, TapeMut};
 use crate::workspace::tape_ends;
-use crate::{AtMean, Block, Error, KlKnown, KlTerm, LayerReport, Means, Pass, Plan, Registry, codec};
+use crate::{
+    AtMean, Block, Error, KlKnown, KlTerm, LayerReport, Means, Pass, Plan, Prunable, Registry, codec,
+};
 
 /// `y = x + f(x)`, where f is a stack of layers as wide at its end as at its beginning.
 ///
@@ -52,7 +54,11 @@ impl Residual {
             let expected = "no residual layers themselves".to_owned();
             return Err(Error::Argument { layer, argument: "layers", expected, got });
         }
-        let inner = Plan::new(layers)?;
+        Self::around(Plan::new(layers)?)
+    }
+
+    /// The same around a network of layers that are not residual themselves.
+    pub(crate) fn around(inner: Plan) -> Result<Self, Error> {
         let (takes, gives) = (inner.in_dim(), inner.out_dim());
         if takes != gives {
             return Err(Error::Chain { layer: Self::KIND.to_owned(), takes, gives });
@@ -187,6 +193,14 @@ impl Layer for Residual {
     fn kl_terms(&self, input_keep_prob: f64) -> Option<Vec<KlTerm>> {
         let of_layers = self.inner.kl_terms_behind(input_keep_prob)?;
         Some(of_layers.into_iter().flatten().collect())
+    }
+
+    fn weights(&self) -> usize {
+        self.inner.weights()
+    }
+
+    fn prunable(&self) -> Prunable<'_> {
+        Prunable::Inside(self)
     }
 
     fn kl_known(&self) -> KlKnown {

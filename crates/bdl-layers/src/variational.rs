@@ -373,6 +373,10 @@ impl<M: LinearMap, F: Family> Layer for Variational<M, F> {
         self.family.kl_terms(&self.extent)
     }
 
+    fn weights(&self) -> usize {
+        self.map.weights()
+    }
+
     fn prunable(&self) -> Prunable<'_> {
         self.as_prunable()
     }

@@ -52,7 +52,7 @@ pub use crate::predict::{
     ClassPrediction, ModelPredictor, Prediction, Predictions, RealPrediction, RowScratch, Telling,
 };
 pub use crate::prior_predictive::{ClassFunctions, PriorPredictive, RealFunctions, Spread};
-pub use crate::prune::{LayerPruning, Pruning, RowTimes};
+pub use crate::prune::{LayerPruning, LayerUntouched, Pruning, RowTimes};
 pub use crate::reader::RowReader;
 pub use crate::records::MAX_ROW_BYTES;
 pub use crate::row_buffer::{FeatureRef, RowBuffer};

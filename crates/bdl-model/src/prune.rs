@@ -3,7 +3,7 @@
 mod time;
 
 use bdl_infer::{Bnn, Kinds};
-use bdl_layers::{Measure, Plan, codec};
+use bdl_layers::{Leaf, Measure, Plan, Prunable, codec};
 use serde::{Deserialize, Serialize};
 
 use crate::architecture::MAX_WEIGHTS;
@@ -30,10 +30,21 @@ pub struct Pruning {
     dense: Bnn,
 }
 
+/// A layer whose weights all stayed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerUntouched {
+    /// Its name.
+    pub name: String,
+    /// Its weights.
+    pub weights: usize,
+    /// Why they stayed, in words that follow the name: `has no posteriors over its weights`.
+    pub why: &'static str,
+}
+
 /// What became of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LayerPruning {
-    /// Its name before.
+    /// Its name before, inside a residual connection `3.residual/0.variational-dense`.
     pub name: String,
     /// Its weights before.
     pub weights: usize,
@@ -64,6 +75,7 @@ enum MeasureV1 {
 
 #[derive(Serialize, Deserialize)]
 struct LayerV1 {
+    /// See [`place_of`].
     index: u64,
     kept: u64,
     constant: u64,
@@ -90,6 +102,34 @@ impl Pruning {
         self.weights() as f64 / self.kept() as f64
     }
 
+    /// Weights of the whole network, before: those that could be pruned, and those of the [untouched](Self::untouched) layers.
+    #[must_use]
+    pub fn network_weights(&self) -> usize {
+        self.dense().weights()
+    }
+
+    /// Those that are left.
+    #[must_use]
+    pub fn network_kept(&self) -> usize {
+        self.network_weights() - self.weights() + self.kept()
+    }
+
+    /// All weights of the whole network for each that is left; infinite if none is.
+    #[must_use]
+    pub fn network_compression(&self) -> f64 {
+        self.network_weights() as f64 / self.network_kept() as f64
+    }
+
+    /// The layers with weights that could not be pruned.
+    #[must_use]
+    pub fn untouched(&self) -> Vec<LayerUntouched> {
+        let untouched = |leaf: Leaf<'_>| match (leaf.layer.prunable(), leaf.layer.weights()) {
+            (Prunable::No(why), weights @ 1..) => Some(LayerUntouched { name: leaf.name, weights, why }),
+            _ => None,
+        };
+        self.dense().leaves().into_iter().filter_map(untouched).collect()
+    }
+
     /// The network before, without its parameters.
     #[must_use]
     pub fn dense(&self) -> &Plan {
@@ -97,7 +137,8 @@ impl Pruning {
     }
 
     pub(crate) fn to_bytes(&self) -> Result<Vec<u8>, Error> {
-        let index = |name: &str| self.dense().layers().position(|(n, _)| n == name).unwrap_or(0);
+        let leaves = self.dense().leaves();
+        let index = |name: &str| leaves.iter().find(|leaf| leaf.name == name).map_or(0, place_of);
         let v = V1 {
             measure: match self.measure {
                 Measure::LnAlpha => MeasureV1::LnAlpha,
@@ -113,33 +154,54 @@ impl Pruning {
 
     pub(crate) fn from_bytes(bytes: &[u8], bnn: &Bnn, kinds: &Kinds) -> Result<Self, Error> {
         let v: V1 = codec::decode("section PRUN", bytes)?;
+        check_layers(v.dense.len(), bnn.plan())?;
         let dense = bnn.with_plan(plan_of(&v.dense, kinds)?)?;
         check_dense(dense.plan(), bnn.plan())?;
         let measure = match v.measure {
             MeasureV1::LnAlpha => Measure::LnAlpha,
             MeasureV1::SignalToNoise => Measure::SignalToNoise,
         };
-        let layer = |layer| LayerPruning::of_file(layer, dense.plan());
+        let leaves = dense.plan().leaves();
+        let layer = |layer| LayerPruning::of_file(layer, &leaves);
         let layers = v.layers.iter().map(layer).collect::<Result<_, _>>()?;
         Ok(Self { measure, threshold: v.threshold, layers, dense_bytes: v.dense_bytes, dense })
     }
 }
 
 impl LayerPruning {
-    fn to_file(&self, index: usize) -> LayerV1 {
-        let [index, kept, constant, weights] =
-            [index, self.kept, self.constant, self.weights].map(|n| n as u64);
+    fn to_file(&self, index: u64) -> LayerV1 {
+        let [kept, constant, weights] = [self.kept, self.constant, self.weights].map(|n| n as u64);
         LayerV1 { index, kept, constant, weights, units: self.units.map(|n| n as u64) }
     }
 
-    fn of_file(v: &LayerV1, dense: &Plan) -> Result<Self, Error> {
-        let Some((name, _)) = dense.layers().nth(v.index as usize) else {
-            let what = format!("it was pruned in layer {}, but had {} layers", v.index, dense.layers().len());
+    fn of_file(v: &LayerV1, dense: &[Leaf<'_>]) -> Result<Self, Error> {
+        let Some(leaf) = dense.iter().find(|leaf| place_of(leaf) == v.index) else {
+            let had = dense.iter().map(|leaf| leaf.index + 1).max().unwrap_or(0);
+            let what = format!("it was pruned in layer {}, but had {had} layers", v.index);
             return Err(Error::Schema { what });
         };
+        let had = match leaf.layer.prunable() {
+            Prunable::Weights(_) => leaf.layer.weights(),
+            _ => 0,
+        };
+        if v.weights != had as u64 || v.kept > v.weights || v.constant > v.kept {
+            let LayerV1 { kept, constant, weights, .. } = v;
+            let what = format!(
+                "{} had {had} weights that can be pruned, got {weights}, of which {kept} are left and {constant} constant",
+                leaf.name
+            );
+            return Err(Error::Schema { what });
+        }
         let [kept, constant, weights] = [v.kept, v.constant, v.weights].map(|n| n as usize);
-        Ok(Self { name: name.to_owned(), weights, kept, constant, units: v.units.map(|n| n as usize) })
+        let (name, units) = (leaf.name.clone(), v.units.map(|n| n as usize));
+        Ok(Self { name, weights, kept, constant, units })
     }
+}
+
+/// Where a layer stands, as a file says it: its index, and if it is inside a residual connection the index of that, with one more
+/// than its own there in the upper half.
+fn place_of(leaf: &Leaf<'_>) -> u64 {
+    leaf.index as u64 | leaf.inside.map_or(0, |inside| (inside as u64 + 1) << 32)
 }
 
 impl Model {
@@ -170,9 +232,8 @@ impl Model {
         for (left, params) in members.iter_mut().zip(self.members()) {
             left.extend(&params[bnn.noise()]);
         }
-        let names: Vec<&str> = plan.layers().map(|(name, _)| name).collect();
-        let of_layer = |layer: &bdl_layers::PrunedLayer| LayerPruning {
-            name: names[layer.index].to_owned(),
+        let of_layer = |layer: bdl_layers::PrunedLayer| LayerPruning {
+            name: layer.name,
             weights: layer.weights,
             kept: layer.kept,
             constant: layer.constant,
@@ -181,7 +242,7 @@ impl Model {
         let pruning = Pruning {
             measure,
             threshold,
-            layers: pruned.layers.iter().map(of_layer).collect(),
+            layers: pruned.layers.into_iter().map(of_layer).collect(),
             dense_bytes: self.to_bytes()?.len() as u64,
             dense: bnn.with_plan(plan_of(&kinds_of(plan)?, kinds)?)?,
         };
@@ -206,20 +267,15 @@ impl Model {
                 why: "it is pruned already; prune the file that it was made from".to_owned(),
             });
         }
-        let around = self.bnn().entries().iter().any(|e| e.block.name.starts_with("prior.weight.mean"));
-        let why = || match around {
-            true => "its prior lies around the weights of another model (--moped), which cannot be thinned"
-                .to_owned(),
-            false => format!(
-                "{} has no posterior over single weights that says which are noise; sparse-vd and mean-field have",
-                self.method().name()
-            ),
-        };
-        self.bnn().plan().measure().ok_or_else(|| Error::Unprunable { why: why() })
+        self.bnn().plan().measure().map_err(|e| Error::Unprunable {
+            why: format!("{e}; the posteriors of sparse-vd and mean-field say which weights are noise"),
+        })
     }
 
-    /// Mean times of predicting one synthetic row with these passes, of a pruned model and of a network of the size that it was before, in
+    /// Times of predicting one synthetic row with these passes, of a pruned model and of a network of the size that it was before, in
     /// turn: measured now, on the caller's thread. `None` for a model that is not pruned.
+    ///
+    /// Of an ensemble all passes before are those of one member, so that no more than one such network takes memory.
     ///
     /// # Errors
     /// If `samples` is 0.
@@ -238,6 +294,16 @@ fn check_threshold(measure: Measure, threshold: f64) -> Result<f64, Error> {
         return Ok(threshold);
     }
     Err(Error::Argument { what: "--threshold", expected, got: threshold.to_string() })
+}
+
+/// Refuses a network before of more layers than are left, before they are built.
+fn check_layers(before: usize, left: &Plan) -> Result<(), Error> {
+    match left.layers().len() {
+        has if before > has => Err(Error::Schema {
+            what: format!("it was pruned from a network of {before} layers, but has {has}"),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Whether a file's network before can be timed beside the one that is left.

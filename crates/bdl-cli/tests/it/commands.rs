@@ -316,11 +316,11 @@ fn the_weight_of_the_kl_follows_its_schedule() {
         (out, dir.bytes("m.bdl"))
     };
     let (warmed, plain) = (train(""), train("--kl-warmup 0"));
-    assert!(warmed.0.contains("KL raised to 1 over 1 epochs") && warmed.1 != plain.1, "{}", warmed.0);
+    assert!(warmed.0.contains("KL raised to 1 over 1 epoch\n") && warmed.1 != plain.1, "{}", warmed.0);
     assert_eq!(plain.1, train("--kl-warmup 0 --kl-schedule constant").1);
     for (spec, words) in [
         ("cyclical:3", "KL in 3 cycles that rise over 0.5 of each"),
-        ("cyclical:1:0.9", "KL in 1 cycles that rise over 0.9 of each"),
+        ("cyclical:1:0.9", "KL in 1 cycle that rises over 0.9 of it"),
         ("blundell", "KL halved from batch to batch"),
     ] {
         let (out, bytes) = train(&format!("--kl-schedule {spec}"));

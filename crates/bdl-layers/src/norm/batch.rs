@@ -231,6 +231,11 @@ impl Layer for BatchNorm {
         Ok(())
     }
 
+    /// The gains.
+    fn weights(&self) -> usize {
+        self.units
+    }
+
     /// Gains and shifts have no prior.
     fn sample_prior(&self, _: &mut [f32], _: &mut NoiseRng) -> Result<(), Error> {
         Ok(())

@@ -136,6 +136,11 @@ impl Layer for LayerNorm {
         Some(vec![KlTerm { range: 0..2 * self.units, form: KlForm::Zero }])
     }
 
+    /// The gains.
+    fn weights(&self) -> usize {
+        self.units
+    }
+
     /// Gains and shifts have no prior.
     fn sample_prior(&self, _: &mut [f32], _: &mut NoiseRng) -> Result<(), Error> {
         Ok(())

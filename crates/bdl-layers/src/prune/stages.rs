@@ -1,15 +1,16 @@
 //! Which units become idle when weights go, layer by layer until nothing changes.
 
-use super::{Cut, Prunable, PrunedLayer, Units, Weights};
+use super::{Cut, Prunable, PrunedLayer, Units, Weights, name_inside};
 use crate::layer::Layer;
-use crate::plan::Placed;
-use crate::{Error, Plan, Registry};
+use crate::{Error, Plan, Registry, Residual};
 
 /// The layers of a network with posteriors over weights, and what is left of each.
 pub(super) struct Stages<'p> {
     plan: &'p Plan,
-    members: &'p [&'p [f32]],
+    members: Vec<&'p [f32]>,
     stages: Vec<Stage<'p>>,
+    /// The networks inside residual connections, with the indices of these.
+    inside: Vec<(usize, Stages<'p>)>,
 }
 
 /// A layer whose weights can go.
@@ -38,26 +39,29 @@ impl Idle {
 
 impl<'p> Stages<'p> {
     /// The weights that are noise in every member are gone, and all units are there.
-    pub(super) fn of(plan: &'p Plan, members: &'p [&'p [f32]], ln_alpha: f32) -> Self {
-        let stage = |(index, placed): (usize, &'p Placed)| {
-            let Prunable::Weights(weights) = placed.layer.prunable() else { return None };
-            let keeps = |params: &&[f32]| weights.keeps(&params[placed.start..placed.end], ln_alpha);
-            let kept = members.iter().map(keeps).reduce(either).unwrap_or_default();
-            let constants = vec![vec![0.0; weights.units()[0]]; members.len()];
-            let cut = Cut::whole(kept, weights.units());
-            Some(Stage { index, weights, cut, link: None, constants })
-        };
-        let mut stages: Vec<Stage<'p>> = plan.layers.iter().enumerate().filter_map(stage).collect();
+    pub(super) fn of(plan: &'p Plan, members: Vec<&'p [f32]>, ln_alpha: f32) -> Self {
+        let (mut stages, mut inside) = (Vec::<Stage<'p>>::new(), Vec::new());
+        for (index, placed) in plan.layers.iter().enumerate() {
+            let own = members.iter().map(|params| &params[placed.start..placed.end]);
+            match placed.layer.prunable() {
+                Prunable::Weights(weights) => stages.push(Stage::of(index, weights, own, ln_alpha)),
+                Prunable::Inside(residual) => {
+                    inside.push((index, Self::of(residual.inner(), own.collect(), ln_alpha)));
+                }
+                _ => {}
+            }
+        }
         for at in 1..stages.len() {
             let [front, behind] = [&stages[at - 1], &stages[at]];
             let link = link(plan, front, behind);
             stages[at - 1].link = link;
         }
-        Self { plan, members, stages }
+        Self { plan, members, stages, inside }
     }
 
     /// Removes units until all that are left read and are read.
     pub(super) fn remove_idle_units(&mut self) {
+        self.inside.iter_mut().for_each(|(_, stages)| stages.remove_idle_units());
         loop {
             let mut changed = false;
             for at in 1..self.stages.len() {
@@ -105,9 +109,18 @@ impl<'p> Stages<'p> {
         self.members.iter().map(each).collect::<Option<_>>().map(|constants| Idle { constants })
     }
 
+    /// What is left of the network.
+    pub(super) fn plan(&self, registry: &Registry) -> Result<Plan, Error> {
+        let layers = (0..self.plan.layers.len()).map(|index| self.layer(index, registry));
+        Plan::new(layers.collect::<Result<_, _>>()?)
+    }
+
     /// What is left of a layer.
-    pub(super) fn layer(&self, index: usize, registry: &Registry) -> Result<Box<dyn Layer>, Error> {
+    fn layer(&self, index: usize, registry: &Registry) -> Result<Box<dyn Layer>, Error> {
         let layer = &*self.plan.layers[index].layer;
+        if let Some(inside) = self.inside(index) {
+            return Ok(Box::new(Residual::around(inside.plan(registry)?)?));
+        }
         match (self.stage(index), layer.prunable()) {
             (Some(stage), _) if !stage.cut.is_whole() => stage.weights.cut(&stage.cut),
             (None, Prunable::Units(units)) => match self.units_in_front(index) {
@@ -118,8 +131,16 @@ impl<'p> Stages<'p> {
         }
     }
 
+    /// What is left of a member's parameters.
+    pub(super) fn params(&self, member: usize) -> Vec<f32> {
+        (0..self.plan.layers.len()).flat_map(|index| self.params_of(index, member)).collect()
+    }
+
     /// What is left of a layer's parameters.
-    pub(super) fn params(&self, index: usize, member: usize) -> Vec<f32> {
+    fn params_of(&self, index: usize, member: usize) -> Vec<f32> {
+        if let Some(inside) = self.inside(index) {
+            return inside.params(member);
+        }
         let placed = &self.plan.layers[index];
         let params = &self.members[member][placed.start..placed.end];
         match self.stage(index) {
@@ -128,6 +149,10 @@ impl<'p> Stages<'p> {
             }
             _ => params.to_vec(),
         }
+    }
+
+    fn inside(&self, index: usize) -> Option<&Self> {
+        self.inside.iter().find(|(at, _)| *at == index).map(|(_, stages)| stages)
     }
 
     fn stage(&self, index: usize) -> Option<&Stage<'p>> {
@@ -140,12 +165,35 @@ impl<'p> Stages<'p> {
         stage.link.as_ref().map(|_| &stage.cut.units[..])
     }
 
+    /// What became of each layer with posteriors over weights, in order.
     pub(super) fn report(&self) -> Vec<PrunedLayer> {
-        self.stages.iter().map(Stage::report).collect()
+        let of_layer = |(index, (name, _)): (usize, (&str, _))| match (self.stage(index), self.inside(index))
+        {
+            (Some(stage), _) => vec![stage.report(name.to_owned())],
+            (None, Some(inside)) => inside
+                .report()
+                .into_iter()
+                .map(|layer| PrunedLayer { name: name_inside(name, &layer.name), ..layer })
+                .collect(),
+            (None, None) => Vec::new(),
+        };
+        self.plan.layers().enumerate().flat_map(of_layer).collect()
     }
 }
 
-impl Stage<'_> {
+impl<'p> Stage<'p> {
+    /// All units are there, and the weights that are more than noise in one member at least.
+    fn of(
+        index: usize,
+        weights: &'p dyn Weights,
+        members: impl ExactSizeIterator<Item = &'p [f32]>,
+        ln_alpha: f32,
+    ) -> Self {
+        let constants = vec![vec![0.0; weights.units()[0]]; members.len()];
+        let kept = members.map(|params| weights.keeps(params, ln_alpha)).reduce(either).unwrap_or_default();
+        Self { index, weights, cut: Cut::whole(kept, weights.units()), link: None, constants }
+    }
+
     /// Whether each output unit has a weight.
     fn fed(&self) -> Vec<bool> {
         let mut fed = vec![false; self.cut.units.len()];
@@ -187,7 +235,7 @@ impl Stage<'_> {
         }
     }
 
-    fn report(&self) -> PrunedLayer {
+    fn report(&self, name: String) -> PrunedLayer {
         let units = self.cut.units.iter().filter(|there| **there).count();
         let kept = self.cut.kept.iter().filter(|kept| **kept).count();
         let mut always = vec![false; self.cut.units.len()];
@@ -195,7 +243,7 @@ impl Stage<'_> {
         folded.for_each(|weight| always[self.weights.ends(weight)[1]] = true);
         let always = always.iter().filter(|always| **always).count();
         PrunedLayer {
-            index: self.index,
+            name,
             weights: self.cut.kept.len(),
             kept: kept + always,
             constant: always,

@@ -8,12 +8,37 @@ use crate::prune::{Cut, Weights};
 use crate::{Error, Measure, Prunable};
 
 impl<M: LinearMap, F: Family> Variational<M, F> {
-    /// Whether the map can lose weights, each weight has a raw parameter of its own that says what its sigma is, and the prior
-    /// has no number for each weight.
+    /// Weights, if the map can lose them, each has a raw parameter of its own that says what its sigma is, and it is known what
+    /// becomes of the numbers of the prior.
     pub(super) fn as_prunable(&self) -> Prunable<'_> {
         let elementwise = self.raws == self.map.weights() && self.family.raw_of(1.0).is_some();
         let of_layer = self.family.prior_blocks(&self.extent).iter().all(|block| block.shape == [1]);
-        if M::THIN && elementwise && of_layer { Prunable::Weights(self) } else { Prunable::No }
+        if self.map.sparsity().is_some() {
+            return Prunable::No("is pruned already");
+        }
+        match (M::THIN, elementwise, of_layer || self.family.prior_is_centred()) {
+            (true, true, true) => Prunable::Weights(self),
+            (false, _, _) => Prunable::No("has a linear map that cannot lose single weights"),
+            (_, false, _) => Prunable::No("has posteriors whose deviations are no parameters of their own"),
+            (_, _, false) => Prunable::No("has a prior with numbers of its own for each weight"),
+        }
+    }
+
+    /// What is left of the numbers of the prior. The mean of a weight of a constant input is that of the sum it stands for.
+    fn cut_prior(&self, of_prior: &[f32], cut: &Cut, constants: &[f32]) -> Vec<f32> {
+        if !self.family.prior_is_centred() {
+            return of_prior.to_vec();
+        }
+        let (of_weights, of_biases) = of_prior.split_at(self.map.weights());
+        let mut sums = vec![0.0; cut.units.len()];
+        for weight in (0..of_weights.len()).filter(|&weight| cut.folded[weight]) {
+            let [input, unit] = self.map.ends(weight);
+            sums[unit] += f64::from(constants[input]) * f64::from(of_weights[weight]);
+        }
+        let mut left = of_kept(of_weights, &cut.kept);
+        left.extend(cut.always(&self.map).into_iter().map(|unit| sums[unit] as f32));
+        left.extend(of_kept(of_biases, &cut.units));
+        left
     }
 
     /// Mean and raw parameter of the weights of a constant input, of the output units that have one.
@@ -79,7 +104,7 @@ impl<M: LinearMap, F: Family> Weights for Variational<M, F> {
         left.extend(always_raw);
         left.extend(of_kept(p.bias_mu, &cut.units));
         left.extend(of_kept(p.bias_raw, &cut.units));
-        left.extend_from_slice(&params[self.of_posteriors()..]);
+        left.extend(self.cut_prior(&params[self.of_posteriors()..], cut, constants));
         left
     }
 }

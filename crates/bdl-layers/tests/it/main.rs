@@ -17,6 +17,7 @@ mod plan;
 mod pooling;
 mod priors;
 mod pruning;
+mod pruning_inside;
 mod report;
 mod value_stability;
 mod variational_dropout;

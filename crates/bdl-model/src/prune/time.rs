@@ -33,25 +33,26 @@ pub(super) fn of_row(
     dense: &Bnn,
     passes: Passes,
 ) -> Result<RowTimes, Error> {
-    let initial: Vec<Vec<f32>> =
-        (0..members.len() as u64).map(|lane| dense.init(&Noise::in_lane(0, Purpose::Init, lane))).collect();
+    // A file of few weights may claim many members, each as large before as any that was trained.
+    let initial = [dense.init(&Noise::new(0, Purpose::Init))];
     let mut x = vec![0.0; bnn.plan().in_dim()];
     Noise::new(0, Purpose::Other(0)).rng(0).normals(&mut x);
     let x = Mat::new(&x, 1, x.len()).map_err(bdl_infer::Error::from)?;
-    let predictors = [Predictor::new(bnn, members, passes)?, Predictor::new(dense, &initial, passes)?];
-    let mut out = vec![0.0; predictors[0].samples().max(predictors[1].samples()) * bnn.plan().out_dim()];
+    let pruned = Predictor::new(bnn, members, passes)?;
+    let samples = pruned.samples();
+    let predictors = [pruned, Predictor::new(dense, &initial, Passes { samples, ..passes })?];
+    let mut out = vec![0.0; samples * bnn.plan().out_dim()];
     let mut seconds = [Vec::new(), Vec::new()];
     let begin = Instant::now();
     while seconds[1].len() < LEAST || (begin.elapsed() < LONG_ENOUGH && seconds[1].len() < MOST) {
         for (predictor, seconds) in predictors.iter().zip(&mut seconds) {
-            let out = &mut out[..predictor.samples() * bnn.plan().out_dim()];
             let start = Instant::now();
-            predictor.outputs_into(x, 0, &Serial, out)?;
+            predictor.outputs_into(x, 0, &Serial, &mut out)?;
             seconds.push(start.elapsed().as_secs_f64());
         }
     }
     let [pruned, dense] = seconds.map(median);
-    Ok(RowTimes { pruned, dense, samples: predictors[1].samples() })
+    Ok(RowTimes { pruned, dense, samples })
 }
 
 fn median(mut seconds: Vec<f64>) -> f64 {

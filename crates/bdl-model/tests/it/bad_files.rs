@@ -3,7 +3,11 @@
 use std::path::Path;
 
 use crate::common::{config, file_prediction, predict_with, reader, real_text, train};
-use bdl_layers::{Container, PLAN, Section, codec};
+use allocation_counter::measure;
+use bdl_infer::Passes;
+use bdl_layers::{
+    AvgPool2d, Container, Conv2d, Filters, Image, Layer, PARAMS, PLAN, Residual, Section, Window, codec,
+};
 use bdl_model::{Likelihood, Method, Model};
 use bdl_tensor::Serial;
 use proptest::prelude::*;
@@ -192,6 +196,68 @@ fn a_schema_that_does_not_fit_the_network_is_refused() {
         with_section(*b"SCHM", |s| s.bytes = schema.clone().into())
             .starts_with("schema: its features make 2 inputs")
     );
+}
+
+/// A pruned model, with its sections changed.
+fn pruned_with(change: impl Fn(&mut Section<'_>)) -> Vec<u8> {
+    let mut config = config("y", Method::MeanField);
+    (config.architecture.hidden, config.fit.epochs) = (vec![200, 200], 1);
+    let bytes = train(&real_text(20, 1), &config).prune(Some(1e30)).unwrap().to_bytes().unwrap();
+    let mut file = Container::default();
+    for section in Container::from_bytes(&bytes).unwrap().sections() {
+        let mut section = section.clone();
+        change(&mut section);
+        file.push(section);
+    }
+    file.to_bytes().unwrap()
+}
+
+/// Images of 2²⁴ pixels before pruning, by the thousand: tables of their places would be 67 MB and more a layer.
+#[test]
+fn what_a_file_says_of_the_network_before_takes_little_memory() {
+    type Layers = Vec<(String, Vec<u8>)>;
+    type Record = (u32, f64, u64, Layers, Vec<(u64, u64, u64, u64, [u64; 2])>);
+    let (image, window) = (Image::new(1 << 12, 1 << 12, 1), Window::new([1, 1]));
+    let conv = || -> Box<dyn Layer> { Box::new(Conv2d::new(image, Filters::new(1, window)).unwrap()) };
+    let pool = || -> Box<dyn Layer> { Box::new(AvgPool2d::new(image, Window::new([2, 2])).unwrap()) };
+    let told = |layer: Box<dyn Layer>| (layer.kind().to_owned(), layer.config().unwrap());
+    let inside = (0..200).map(|_| conv()).collect();
+    let block: Box<dyn Layer> = Box::new(Residual::new(inside).unwrap());
+    for before in [vec![told(conv()); 2_000], vec![told(conv()); 5], vec![told(block); 5], vec![told(pool())]]
+    {
+        let bytes = pruned_with(|section| {
+            if section.tag == *b"PRUN" {
+                let mut record: Record = codec::decode("record", &section.bytes).unwrap();
+                record.3.clone_from(&before);
+                section.bytes = codec::encode("record", &record).unwrap().into();
+            }
+        });
+        let memory = measure(|| assert!(Model::from_bytes(&bytes).is_err())).bytes_max;
+        assert!(memory < 20 * bytes.len() as u64 + 100_000, "{memory} bytes for a file of {}", bytes.len());
+    }
+}
+
+/// Members without weights, of a network that had many.
+#[test]
+fn members_of_a_file_are_not_all_made_as_large_as_before_to_time_them() {
+    let members = 300;
+    let bytes = pruned_with(|section| match section.tag {
+        PLAN => {
+            type Plan = (Vec<(String, Vec<u8>)>, u64, u64);
+            let mut plan: Plan = codec::decode("plan", &section.bytes).unwrap();
+            plan.1 = members;
+            section.bytes = codec::encode("plan", &plan).unwrap().into();
+        }
+        PARAMS => section.bytes = section.bytes.repeat(members as usize).into(),
+        _ => {}
+    });
+    let model = Model::from_bytes(&bytes).unwrap();
+    assert_eq!(model.members().len(), members as usize);
+    let dense = 4 * model.pruning().unwrap().dense().n_params() as u64;
+    assert!(members * dense > 50_000_000);
+    let passes = Passes { samples: 1, ..model.passes() };
+    let memory = measure(|| assert!(model.row_times(passes).unwrap().is_some())).bytes_max;
+    assert!(memory < 10 * dense, "{memory} bytes, a network before {dense}");
 }
 
 #[test]

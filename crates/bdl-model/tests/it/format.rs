@@ -351,6 +351,11 @@ fn value_stability_of_files_of_version_1() {
     stays("pruned", ROWS, || {
         small(&real_text(40, 12), config("y", Method::MeanField)).prune(Some(1.5)).unwrap()
     });
+    stays("pruned-residual", ROWS, || {
+        let mut config = config("y", Method::SparseVd);
+        config.architecture.net = Some("5-4-ln-res+6+4-1".parse().unwrap());
+        small(&real_text(40, 12), config).prune(Some(-9.0)).unwrap()
+    });
 }
 
 #[test]
@@ -379,11 +384,13 @@ fn value_stability_of_files_with_priors_that_are_given_or_learned() {
         config.architecture.prior = "fan-in:normal:learned".parse().unwrap();
         train(&text, &config)
     });
-    stays("moped", ROWS, || {
+    let moped = || {
         let mut config = single(Method::MeanField);
         config.architecture.prior = config.architecture.prior.around().unwrap();
         let model = Arc::new(train(&text, &single(Method::Deterministic)));
         config.start = Some(StartFrom { model, sigma_ratio: Some(0.1) });
         train(&text, &config)
-    });
+    };
+    stays("moped", ROWS, moped);
+    stays("pruned-moped", ROWS, || moped().prune(Some(10.0)).unwrap());
 }

@@ -1,9 +1,11 @@
 //! Pruning a trained model: what is left, what the file remembers, and what is refused.
 
+use std::sync::Arc;
+
 use crate::common::{bits, class_text, config, file_prediction, predict, reader, real_text, train};
 use bdl_infer::{Bnn, Passes};
 use bdl_layers::{Container, Dense, Layer, Pass, Workspace, codec};
-use bdl_model::{Measure, Method, Model};
+use bdl_model::{BayesianLayers, LayerUntouched, Measure, Method, Model, StartFrom};
 use bdl_tensor::{Mat, MatMut, Serial};
 
 /// A mean-field model of a table with a number as its target.
@@ -49,16 +51,33 @@ fn a_pruned_model_predicts_the_same_bits_after_its_way_through_a_file() {
 
 #[test]
 fn nothing_goes_at_a_threshold_of_0_and_all_weights_at_a_large_one() {
+    for members in [1, 2] {
+        let whole = model(members);
+        let same = whole.prune(Some(0.0)).unwrap();
+        assert_eq!(same.members(), whole.members());
+        assert_eq!(same.pruning().unwrap().compression(), 1.0);
+    }
     let whole = model(1);
     let same = whole.prune(Some(0.0)).unwrap();
-    assert_eq!(same.members(), whole.members());
-    assert_eq!(same.pruning().unwrap().compression(), 1.0);
     let (text, how) = (real_text(9, 2), file_prediction(8));
     assert_eq!(bits(&predict(&same, &text, &how)), bits(&predict(&whole, &text, &how)));
     let none = whole.prune(Some(1e30)).unwrap();
     assert_eq!((none.pruning().unwrap().kept(), none.pruning().unwrap().compression()), (0, f64::INFINITY));
     let told = bits(&predict(&none, &text, &how));
     assert!(told.windows(2).all(|rows| rows[0] == rows[1]), "every row is the same");
+}
+
+#[test]
+fn weights_that_are_left_are_those_of_the_network_that_is_left() {
+    let whole = model_of(Method::SparseVd, 1);
+    let mut constant = 0;
+    for threshold in [-9.5, -9.0, -8.5, -8.0, -7.0] {
+        let pruned = whole.prune(Some(threshold)).unwrap();
+        let pruning = pruned.pruning().unwrap();
+        assert_eq!(pruning.kept(), pruned.bnn().plan().weights(), "{threshold}");
+        constant += pruning.layers.iter().map(|layer| layer.constant).sum::<usize>();
+    }
+    assert!(constant > 0, "none stands for units that are gone");
 }
 
 /// The same outputs as the network whose removed weights are 0, mu and sigma: to the bit, or to 10⁻⁴ of the largest where constants
@@ -122,9 +141,12 @@ fn what_cannot_be_pruned_says_why() {
     let message = train(&real_text(20, 1), &config).prune(None).unwrap_err().to_string();
     assert_eq!(
         message,
-        "model: cannot be pruned: mc-dropout has no posterior over single weights that says which are noise; sparse-vd and \
-         mean-field have"
+        "model: cannot be pruned: 1.dense has no posteriors over its weights; the posteriors of sparse-vd and mean-field say \
+         which weights are noise"
     );
+    config.architecture.method = Method::VariationalDropout;
+    let message = train(&real_text(20, 1), &config).prune(None).unwrap_err().to_string();
+    assert!(message.contains("0.independent-vd-dense has posteriors whose deviations"), "{message}");
     let whole = model(1);
     let message = whole.prune(None).unwrap().prune(None).unwrap_err().to_string();
     assert_eq!(
@@ -149,6 +171,12 @@ fn a_row_of_a_pruned_model_is_timed_beside_one_of_the_size_before() {
     assert_eq!(whole.row_times(passes).unwrap(), None);
     let times = whole.prune(None).unwrap().row_times(passes).unwrap().unwrap();
     assert!(times.pruned > 0.0 && times.dense > 0.0 && times.samples == 20, "{times:?}");
+    // Nothing is left of 90 000 weights: some hundred times less work.
+    let mut config = config("y", Method::MeanField);
+    (config.architecture.hidden, config.fit.epochs, config.members) = (vec![300, 300], 1, 2);
+    let none = train(&real_text(20, 1), &config).prune(Some(1e30)).unwrap();
+    let times = none.row_times(passes).unwrap().unwrap();
+    assert!(times.pruned < times.dense && times.samples == 40, "{times:?}");
 }
 
 #[test]
@@ -174,7 +202,8 @@ fn wrong_contents_of_the_section_are_errors_or_other_records() {
         assert!(with(section[..end].to_vec()).is_err(), "{end} bytes");
     }
     type Layers = Vec<(String, Vec<u8>)>;
-    type Record = (u32, f64, u64, Layers, Vec<(u64, u64, u64, u64, [u64; 2])>);
+    type LayerRecord = (u64, u64, u64, u64, [u64; 2]);
+    type Record = (u32, f64, u64, Layers, Vec<LayerRecord>);
     let record: Record = codec::decode("record", &section).unwrap();
     let refused = |change: &dyn Fn(&mut Record)| {
         let mut record = record.clone();
@@ -182,6 +211,26 @@ fn wrong_contents_of_the_section_are_errors_or_other_records() {
         with(codec::encode("record", &record).unwrap()).unwrap_err().to_string()
     };
     assert_eq!(refused(&|record| record.4[0].0 = 9), "schema: it was pruned in layer 9, but had 3 layers");
+    // Inside an activation.
+    assert!(
+        refused(&|record| record.4[0].0 = 1 | 1 << 32)
+            .starts_with("schema: it was pruned in layer 4294967297, ")
+    );
+    let counts = |change: &dyn Fn(&mut LayerRecord)| refused(&|record| change(&mut record.4[0]));
+    let had = "schema: 0.variational-dense had 24 weights that can be pruned, got ";
+    for message in [
+        counts(&|layer| layer.3 = 25),
+        counts(&|layer| layer.1 = 25),
+        counts(&|layer| layer.2 = layer.1 + 1),
+        counts(&|layer| layer.3 = u64::MAX),
+    ] {
+        assert!(message.starts_with(had), "{message}");
+    }
+    let message = counts(&|layer| layer.0 = 1);
+    assert!(
+        message.starts_with("schema: 1.activation had 0 weights that can be pruned, got 24, of which "),
+        "{message}"
+    );
     let dense = |widths: &[usize]| -> Layers {
         let layer = |pair: &[usize]| Dense::new(pair[0], pair[1]).unwrap().config().unwrap();
         widths.windows(2).map(|pair| ("dense".to_owned(), layer(pair))).collect()
@@ -195,4 +244,89 @@ fn wrong_contents_of_the_section_are_errors_or_other_records() {
         "schema: it was pruned from a network of 281475077373954 parameters"
     );
     assert!(refused(&|record| record.3 = dense(&[2, 3])).contains("columns of the output"));
+    assert_eq!(
+        refused(&|record| record.3 = dense(&[2; 5])),
+        "schema: it was pruned from a network of 4 layers, but has 3"
+    );
+}
+
+/// A model of a network with a residual block and a normalization, of two members.
+fn residual(bayesian: BayesianLayers) -> Model {
+    let mut config = config("y", Method::MeanField);
+    config.architecture.net = Some("5-6-ln-res+8+6-1".parse().unwrap());
+    (config.architecture.bayesian, config.members) = (bayesian, 2);
+    train(&real_text(60, 1), &config)
+}
+
+#[test]
+fn what_is_pruned_inside_a_residual_block_is_named_and_comes_through_a_file() {
+    let whole = residual(BayesianLayers::All);
+    let pruned = whole.prune(Some(20.0)).unwrap();
+    let loaded = Model::from_bytes(&pruned.to_bytes().unwrap()).unwrap();
+    let (text, how) = (real_text(9, 2), file_prediction(8));
+    assert_eq!(bits(&predict(&loaded, &text, &how)), bits(&predict(&pruned, &text, &how)));
+    assert_eq!(loaded.to_bytes().unwrap(), pruned.to_bytes().unwrap());
+    let [a, b] = [&loaded, &pruned].map(|model| model.pruning().unwrap());
+    assert_eq!(a.layers, b.layers);
+    let told: Vec<_> = a.layers.iter().map(|l| (l.name.as_str(), l.weights, l.kept < l.weights)).collect();
+    assert_eq!(
+        told,
+        [
+            ("0.variational-dense", 30, true),
+            ("3.residual/0.variational-dense", 48, true),
+            ("3.residual/2.variational-dense", 48, true),
+            ("5.variational-dense", 6, true),
+        ]
+    );
+    // The normalization has six gains, and they stay.
+    assert_eq!((a.weights(), a.network_weights(), a.network_kept()), (132, 138, a.kept() + 6));
+    assert_eq!(a.network_compression(), 138.0 / (a.kept() + 6) as f64);
+    assert_eq!(loaded.bnn().plan().weights(), a.network_kept());
+    let why = "has no posteriors over its weights";
+    assert_eq!(a.untouched(), [LayerUntouched { name: "1.layer-norm".to_owned(), weights: 6, why }]);
+}
+
+#[test]
+fn layers_without_posteriors_are_counted_and_say_why_they_stayed() {
+    let whole = residual(BayesianLayers::Last);
+    let pruned = whole.prune(Some(1e30)).unwrap();
+    let pruning = pruned.pruning().unwrap();
+    assert_eq!((pruning.weights(), pruning.kept(), pruning.compression()), (6, 0, f64::INFINITY));
+    assert_eq!((pruning.network_weights(), pruning.network_kept()), (138, 132));
+    assert_eq!(pruning.network_compression(), 138.0 / 132.0);
+    let untouched: Vec<_> = pruning.untouched().into_iter().map(|l| (l.name, l.weights)).collect();
+    let expected =
+        [("0.dense", 30), ("1.layer-norm", 6), ("3.residual/0.dense", 48), ("3.residual/2.dense", 48)];
+    assert_eq!(untouched, expected.map(|(name, weights)| (name.to_owned(), weights)));
+}
+
+/// Weights around those of another model: |mu|/sigma says how far 0 is from what the posterior holds likely, whatever the prior.
+#[test]
+fn a_model_around_the_weights_of_another_is_pruned_by_the_same_rule() {
+    let text = real_text(60, 1);
+    let source = train(&text, &config("y", Method::Deterministic));
+    let mut config = config("y", Method::MeanField);
+    config.architecture.prior = config.architecture.prior.around().unwrap();
+    config.start = Some(StartFrom { model: Arc::new(source), sigma_ratio: Some(0.1) });
+    let whole = train(&text, &config);
+    assert_eq!(whole.measure().unwrap(), Measure::SignalToNoise);
+    let of = |model: &Model, block: &str| -> Vec<f32> {
+        let entries = model.bnn().entries().iter().filter(|e| e.block.name == block);
+        entries.flat_map(|e| model.members()[0][e.range.clone()].to_vec()).collect()
+    };
+    let [mu, rho, means] = ["weight.mu", "weight.rho", "prior.weight.mean"].map(|block| of(&whole, block));
+    let snr: Vec<f32> = mu.iter().zip(&rho).map(|(mu, rho)| mu.abs() / rho.exp().ln_1p()).collect();
+    let mut sorted = snr.clone();
+    sorted.sort_by(f32::total_cmp);
+    let threshold = sorted[sorted.len() / 2];
+    let pruned = whole.prune(Some(f64::from(threshold))).unwrap();
+    let kept = pruned.pruning().unwrap().kept();
+    assert!(kept > 10 && kept <= sorted.len().div_ceil(2), "{kept} of {}", sorted.len());
+    // The means of the prior that are left are those of the weights that are left.
+    let [left, left_means] = ["weight.mu", "prior.weight.mean"].map(|block| of(&pruned, block));
+    let mean_of = |left: &f32| means[mu.iter().position(|mu| mu == left).unwrap()];
+    assert_eq!(left.iter().map(mean_of).collect::<Vec<_>>(), left_means);
+    let loaded = Model::from_bytes(&pruned.to_bytes().unwrap()).unwrap();
+    let (text, how) = (real_text(9, 2), file_prediction(8));
+    assert_eq!(bits(&predict(&loaded, &text, &how)), bits(&predict(&pruned, &text, &how)));
 }
