@@ -96,7 +96,12 @@ impl Density for StudentT {
         let (df, inverse) = (self.df as f32, self.scale.recip() as f32);
         for (o, &x) in out.iter_mut().zip(x) {
             let z = x * inverse;
-            *o = -(df + 1.0) * inverse * z / (df + z * z);
+            let square = z * z;
+            *o = match square.is_finite() {
+                true => -(df + 1.0) * inverse * z / (df + square),
+                // So far out that df is nothing beside it.
+                false => -(df + 1.0) * inverse / z,
+            };
         }
     }
 }
@@ -123,6 +128,17 @@ mod tests {
         assert_eq!(message(0.0, 1.0), "student-t: df must be above 0 and at most 1e6, got 0");
         assert_eq!(message(3.0, -2.0), "student-t: scale must be finite and > 0, got -2");
         assert!(StudentT::new(f64::NAN, 1.0).is_err() && StudentT::new(3.0, f64::NAN).is_err());
+    }
+
+    #[test]
+    fn the_slope_pulls_from_any_distance() {
+        let t = StudentT::new(3.0, 1e-6).unwrap();
+        let (x, mut out) = ([1e-6_f32, 1e10, 1e15, -1e20], [0.0; 4]);
+        t.slopes(&x, &mut out);
+        for (x, slope) in x.into_iter().zip(out) {
+            let expected = t.slope(x.into());
+            assert!((f64::from(slope) / expected - 1.0).abs() < 1e-6, "{x}: {slope} {expected}");
+        }
     }
 
     #[test]

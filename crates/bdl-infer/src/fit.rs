@@ -11,7 +11,7 @@ use bdl_dist::{Noise, Purpose};
 use bdl_layers::{Pass, Role, Scope, Workspace};
 use bdl_tensor::{Pool, kernels};
 
-use crate::error::{check_arg, check_len};
+use crate::error::check_len;
 use crate::predict::{Passes, Predictor};
 use crate::update::{Rates, Update};
 use crate::{
@@ -83,6 +83,9 @@ pub fn fit(
     if config.patience.is_some() && valid.is_none() {
         return Err(Error::argument("fit: patience", "used with validation rows", "none"));
     }
+    if config.batch == 1 && bnn.plan().couples_rows() {
+        return Err(Error::argument("fit: batch", "at least 2 under batch normalization", config.batch));
+    }
     for data in valid.iter().chain([&train]) {
         check_len("fit: columns of x, as the network reads them", bnn.plan().in_dim(), data.x.cols())?;
     }
@@ -90,7 +93,10 @@ pub fn fit(
     if let KlSchedule::Cyclical { cycles, .. } = config.kl_schedule {
         // In cycles of one step the KL would have no weight at all.
         let steps = config.epochs.saturating_mul(run.batches());
-        check_arg("cyclical kl: cycles", "fewer than steps", cycles as f64, cycles < steps)?;
+        if cycles >= steps {
+            let got = format!("{cycles} in {steps} steps");
+            return Err(Error::argument("fit: cycles of the KL schedule", "fewer than steps", got));
+        }
     }
     let mut kept = Kept::new(params);
     let mut whole = params.to_vec();

@@ -38,6 +38,8 @@ impl<'a> ClassMixture<'a> {
         for pass in probs.chunks_exact(classes) {
             mean_probs.iter_mut().zip(pass).for_each(|(mean, p)| *mean += p / samples as f64);
         }
+        // A hundred hundredths add up to a little more than 1.
+        mean_probs.iter_mut().for_each(|p| *p = p.min(1.0));
         ln_mean.iter_mut().zip(&*mean_probs).for_each(|(ln, p)| *ln = p.ln());
         Self {
             samples,
@@ -86,7 +88,7 @@ impl<'a> ClassMixture<'a> {
     /// `H[E p]`, the entropy of the mean probabilities: total uncertainty.
     #[must_use]
     pub fn predictive_entropy(&self) -> f64 {
-        -self.probs.iter().zip(self.ln_mean).map(|(&p, &ln_p)| p_ln(p, ln_p)).sum::<f64>()
+        0.0 - self.probs.iter().zip(self.ln_mean).map(|(&p, &ln_p)| p_ln(p, ln_p)).sum::<f64>()
     }
 
     /// Monte Carlo standard error of [`predictive_entropy`](Self::predictive_entropy); `None` if S = 1.
@@ -106,7 +108,7 @@ impl<'a> ClassMixture<'a> {
     /// `E[H p]`, the mean of the passes' entropies: aleatoric uncertainty.
     #[must_use]
     pub fn expected_entropy(&self) -> f64 {
-        -self.pass_probs.iter().zip(self.ln_probs).map(|(&p, &ln_p)| p_ln(p, ln_p)).sum::<f64>()
+        0.0 - self.pass_probs.iter().zip(self.ln_probs).map(|(&p, &ln_p)| p_ln(p, ln_p)).sum::<f64>()
             / self.samples as f64
     }
 

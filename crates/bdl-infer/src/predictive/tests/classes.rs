@@ -54,6 +54,26 @@ fn passes_that_agree_have_no_mutual_information() {
     }
 }
 
+/// A hundredth, a hundred times, is a little more than 1.
+#[test]
+fn a_class_that_is_certain_has_probability_one_and_entropy_zero() {
+    let l = Categorical::new(2).unwrap();
+    for passes in [3, 10, 100, 1000] {
+        let out: Vec<f32> = [900.0, -900.0].repeat(passes);
+        let p = Predictive::new(&l, &[&[]], &out, passes, 1).unwrap();
+        let mut scratch = MixtureScratch::new();
+        let y = p.class(0, &mut scratch).unwrap();
+        assert!(
+            (y.probs()[0] - 1.0).abs() < 1e-12 && y.probs()[0] <= 1.0 && y.probs()[1] == 0.0,
+            "{:?}",
+            y.probs()
+        );
+        for entropy in [y.predictive_entropy(), y.expected_entropy()] {
+            assert!((0.0..1e-12).contains(&entropy) && entropy.is_sign_positive(), "{passes}: {entropy}");
+        }
+    }
+}
+
 #[test]
 fn of_equally_probable_classes_the_lowest_is_the_label() {
     let l = Categorical::new(3).unwrap();

@@ -122,6 +122,20 @@ fn each_member_has_its_own_noise() {
     assert!((y.mean_mcse().unwrap() - 1.0).abs() < 1e-12);
 }
 
+/// From 513 passes on pairs are too many.
+#[test]
+fn crps_of_many_passes_is_that_of_all_their_pairs() {
+    let (l, out) = (Heteroscedastic::new(), outputs(4, 700, 3));
+    let p = Predictive::new(&l, &[&[]], &out, 700, 3).unwrap();
+    let mut scratch = MixtureScratch::new();
+    for (row, at) in [(0, -1.0), (1, 0.5), (2, 30.0)] {
+        let y = p.real(row, &mut scratch).unwrap();
+        let pairs = bdl_metrics::crps_gaussian_mixture(&[at], y.means, y.sds).unwrap();
+        assert!((y.crps(at) / pairs - 1.0).abs() < 1e-6, "{row}: {} {pairs}", y.crps(at));
+        assert_ne!(y.crps(at).to_bits(), pairs.to_bits());
+    }
+}
+
 #[test]
 fn crps_is_its_defining_integral() {
     let (l, out) = (Heteroscedastic::new(), outputs(4, 5, 2));
