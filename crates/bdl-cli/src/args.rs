@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use bdl_model::Estimator;
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -82,7 +83,7 @@ Examples:
   bdl predict houses.bdl new.csv                      to the terminal
   bdl predict houses.bdl new.csv --keep id --interval 0.95 --out predictions.csv
   bdl predict houses.bdl new.csv --draws=20           with 20 draws from each predictive distribution
-  tail -n +1 new.csv | bdl predict houses.bdl - --format json | head -3
+  gunzip -c new.csv.gz | bdl predict houses.bdl - --format json | head -3
 
 Columns, regression:     mean, std, aleatoric_std, epistemic_std, lower, upper, mean_mcse
 Columns, classification: label, prob_<class> …, predictive_entropy, expected_entropy, mutual_information,
@@ -105,11 +106,14 @@ pub(crate) struct PredictArgs {
     #[arg(long, value_name = "EPS", value_parser = positive, allow_negative_numbers = true)]
     pub(crate) tolerance: Option<f64>,
     /// One pass at the mean of the weights, without masks and noise: no uncertainty about the weights
-    #[arg(long, conflicts_with_all = ["samples", "tolerance", "scope"])]
+    #[arg(long, conflicts_with_all = ["samples", "tolerance", "scope", "estimator"])]
     pub(crate) mean: bool,
     /// What one draw of the noise covers: a whole pass, or each row by itself
     #[arg(long, value_enum, default_value_t)]
     pub(crate) scope: ScopeArg,
+    /// How posteriors over weights are drawn under --scope row [default: as in training]
+    #[arg(long, value_enum)]
+    pub(crate) estimator: Option<EstimatorArg>,
     /// Probability of the interval from lower to upper; not of classes [default: 0.9]
     #[arg(long, value_name = "P", value_parser = inside_0_1, allow_negative_numbers = true)]
     pub(crate) interval: Option<f64>,
@@ -251,6 +255,26 @@ pub(crate) struct CompletionsArgs {
     /// The shell
     #[arg(value_enum)]
     pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum EstimatorArg {
+    /// Draws each row's pre-activations: less variance
+    Local,
+    /// Draws the weights once for each batch
+    Sampling,
+    /// Draws the weights' deviations once for each batch, and their signs for each row
+    Flipout,
+}
+
+impl From<EstimatorArg> for Estimator {
+    fn from(arg: EstimatorArg) -> Self {
+        match arg {
+            EstimatorArg::Local => Self::Local,
+            EstimatorArg::Sampling => Self::Sampling,
+            EstimatorArg::Flipout => Self::Flipout,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]

@@ -18,7 +18,7 @@ pub(crate) fn metrics_table(evaluation: &Evaluation, schema: &Schema) -> String 
 
 /// The scores of each of several targets, with a name, `rmse_price`, and the number of the target.
 fn of_targets(evaluation: &Evaluation) -> impl Iterator<Item = (String, &Metric, usize)> {
-    evaluation.targets.iter().enumerate().flat_map(|(at, TargetScores { name, metrics })| {
+    evaluation.targets.iter().enumerate().flat_map(|(at, TargetScores { name, metrics, .. })| {
         metrics.iter().map(move |m| (format!("{}_{name}", m.name), m, at))
     })
 }

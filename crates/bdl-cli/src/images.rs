@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use anyhow::Result;
-use bdl_model::{Images, Labels, Model, Outputs, Shape, Task, TrainConfig};
+use bdl_model::{Error, Images, Labels, Model, Outputs, Shape, Task, TrainConfig};
 
 use crate::out::{self, Usage, count, counted, listed, pairs, plural};
+use crate::output_file::refuse_input;
 use crate::train::{Trained, method, parameters, train, training, valid};
 use crate::train_args::TrainArgs;
 
@@ -25,6 +26,11 @@ pub(crate) fn work(args: &TrainArgs, mut config: TrainConfig, talk: bool) -> Res
     args.check_images()?;
     let images = Images::open(&args.data)?;
     let labels = Labels::of(&images, args.labels.as_deref())?;
+    refuse_input("--out", args.out()?, &[("the labels", Path::new(labels.file()))])?;
+    if let [class] = &labels.names()[..] {
+        let (file, column) = (labels.file().into(), args.target_name().to_owned());
+        return Err(Error::OneClass { file, column, class: class.clone() }.into());
+    }
     args.fit_to_rows(&mut config, images.len())?;
     if talk {
         out::line(understood(&images, &labels, &config)?)?;

@@ -1,6 +1,5 @@
 //! Output files: checked before the work starts, written beside their name and renamed at the end.
 
-use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -32,10 +31,10 @@ impl OutputFile {
             }
             _ => {}
         }
-        let name = path
-            .file_name()
-            .ok_or_else(|| anyhow!("{}: expected the name of a file to write", path.display()))?;
-        let (file, beside) = create_beside(path, name).map_err(fail)?;
+        if path.file_name().is_none() {
+            return Err(anyhow!("{}: expected the name of a file to write", path.display()));
+        }
+        let (file, beside) = create_beside(path).map_err(fail)?;
         Ok(Self { file, beside: Some(beside), path: path.to_owned() })
     }
 
@@ -73,13 +72,11 @@ const MAX_LEFT_BEHIND: u32 = 1000;
 
 /// A new file beside `path`. A run that was killed leaves its own behind, and in a container the next run has
 /// the same process number.
-fn create_beside(path: &Path, name: &OsStr) -> io::Result<(File, PathBuf)> {
+fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
     let mut left_behind = 0;
     loop {
-        let mut own = OsString::from(".");
-        own.push(name);
-        own.push(format!(".{}-{left_behind}.partial", std::process::id()));
-        let beside = path.with_file_name(own);
+        // Not made of the name, which may be as long as a name can be.
+        let beside = path.with_file_name(format!(".bdl-{}-{left_behind}.partial", std::process::id()));
         match OpenOptions::new().write(true).create_new(true).open(&beside) {
             Err(e) if e.kind() == io::ErrorKind::AlreadyExists && left_behind < MAX_LEFT_BEHIND => {
                 left_behind += 1;

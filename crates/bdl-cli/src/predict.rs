@@ -5,8 +5,8 @@ use std::path::Path;
 
 use anyhow::{Result, anyhow};
 use bdl_model::{
-    Error, FileEvent, FilePrediction, FileReport, Images, Model, OnBadRow, OutputValue, Passes, PredictedRow,
-    RayonPool, RowReader, Scope, Task, Telling, write_csv_header, write_csv_row,
+    Error, Estimator, FileEvent, FilePrediction, FileReport, Images, Model, OnBadRow, OutputValue, Passes,
+    PredictedRow, RayonPool, RowReader, Scope, Task, Telling, write_csv_header, write_csv_row,
 };
 use serde_json::{Map, Value, json};
 
@@ -94,7 +94,24 @@ fn check(args: &PredictArgs, model: &Model) -> Result<()> {
     if args.seed.is_some() && args.mean && args.draws.is_none() {
         return Err(Usage::error("--seed: is of noise, but --mean without --draws has none"));
     }
-    Ok(())
+    check_estimator(args, model)
+}
+
+/// An estimator that is asked for is used: rows draw for themselves, from posteriors over weights.
+fn check_estimator(args: &PredictArgs, model: &Model) -> Result<()> {
+    if args.estimator.is_none() {
+        return Ok(());
+    }
+    if args.scope == ScopeArg::Pass {
+        return Err(Usage::error("--estimator: is of --scope row, but the scope is pass"));
+    }
+    match model.method().is_variational() {
+        true => Ok(()),
+        false => Err(Usage::error(format!(
+            "--estimator: draws from posteriors over weights, which a model of method {} does not have",
+            model.method().name()
+        ))),
+    }
 }
 
 fn seed(args: &PredictArgs) -> u64 {
@@ -129,6 +146,7 @@ impl Data {
 }
 
 fn how(args: &PredictArgs, model: &Model) -> FilePrediction {
+    let trained = model.passes();
     FilePrediction {
         passes: Passes {
             samples: args.samples,
@@ -137,7 +155,7 @@ fn how(args: &PredictArgs, model: &Model) -> FilePrediction {
                 ScopeArg::Row => Scope::Row,
             },
             seed: seed(args),
-            ..model.passes()
+            estimator: args.estimator.map_or(trained.estimator, Estimator::from),
         },
         telling: Telling {
             level: args.interval.unwrap_or(Telling::default().level),

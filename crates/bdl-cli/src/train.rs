@@ -60,6 +60,9 @@ pub(crate) fn run(args: &TrainArgs) -> Result<()> {
     let trained = work(args, talk)?;
     let layers = trained.training.model.layers()?;
     warn(&layers);
+    if let Some(e) = &trained.training.valid_error {
+        out::warning(format_args!("the model is saved, but the rows held out have no scores: {e}"));
+    }
     if args.run.format == Format::Json {
         return Ok(out::json(&as_json(args, &trained, &layers))?);
     }
@@ -239,7 +242,8 @@ pub(crate) fn method(config: &TrainConfig, task: Task) -> String {
     let a = &config.architecture;
     let own = match a.method {
         Method::McDropout | Method::GaussianDropout => {
-            format!(", drop probability {}, length scale {}", a.drop_prob, a.length_scale)
+            let of_inputs = a.input_drop_prob.map_or(String::new(), |p| format!(" ({p} of inputs)"));
+            format!(", drop probability {}{of_inputs}, length scale {}", a.drop_prob, a.length_scale)
         }
         Method::MeanField => format!(", prior {}", a.prior),
         Method::VariationalDropout => {
@@ -370,10 +374,11 @@ fn worth(model: &Model) -> &'static str {
     match model.bnn().plan().kl_known() {
         KlKnown::Exactly if model.elbo_is_bound() => "",
         KlKnown::Exactly => "; batch normalization couples rows, so no bound",
-        KlKnown::UpToConstant => "; up to a constant, so no bound",
-        KlKnown::Improper => {
-            "; no bound, since the log-uniform prior is improper: it orders runs of this network"
+        KlKnown::FromFittedPrior => {
+            "; no bound, since the prior is centred on a network that was trained before"
         }
+        KlKnown::UpToConstant => "; up to a constant, so no bound",
+        _ => "; no bound, since the log-uniform prior is improper: it orders runs of this network",
     }
 }
 

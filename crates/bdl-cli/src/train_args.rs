@@ -14,10 +14,10 @@ use bdl_model::{
 use clap::Args;
 
 use crate::args::{
-    Names, ReadArgs, RunArgs, above_2, at_least_one, below_1, inside_0_1, names, not_negative, one_of,
-    positive,
+    EstimatorArg, Names, ReadArgs, RunArgs, above_2, at_least_one, below_1, inside_0_1, names, not_negative,
+    one_of, positive,
 };
-use choices::{EstimatorArg, LikelihoodArg, MethodArg, MissingArg, OptimizerArg, TaskArg};
+use choices::{LikelihoodArg, MethodArg, MissingArg, OptimizerArg, TaskArg};
 use spec::{
     Hidden, bayesian, functions, hidden, kl_schedule, kl_warmup, member_method, members, net, prior, schedule,
 };

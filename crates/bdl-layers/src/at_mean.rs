@@ -37,11 +37,11 @@ pub trait Means: Layer {
 }
 
 /// The least deviation that a ratio gives, times the square root of the fan-in.
-const LEAST_SIGMA: f64 = 1e-3;
+const LEAST_START: f64 = 1e-3;
 
 /// Of a weight that starts at `w` with a deviation in proportion: `max(ratio·|w|, 10⁻³/√fan_in)`.
 pub(crate) fn start_sigma(w: f32, ratio: f64, fan_in: usize) -> f64 {
-    (ratio * f64::from(w.abs())).max(LEAST_SIGMA / (fan_in as f64).sqrt())
+    (ratio * f64::from(w.abs())).max(LEAST_START / (fan_in as f64).sqrt())
 }
 
 impl Plan {
@@ -85,7 +85,8 @@ impl Plan {
     }
 
     /// Puts the weights, or the means of their posteriors, at those of another network: of its parameters
-    /// [at the mean](Plan::mean_params). `params` hold initial values, which stay for whatever has no mean.
+    /// [at the mean](Plan::mean_params). `params` hold initial values, which stay for whatever has no mean;
+    /// `registry` knows the layers of both.
     ///
     /// ```text
     /// mu = w    and with a ratio    sigma = max(ratio·|w|, 10⁻³/√fan_in)
@@ -104,12 +105,13 @@ impl Plan {
         mean: &[f32],
         sigma_ratio: Option<f64>,
         params: &mut [f32],
+        registry: &Registry,
     ) -> Result<(), Error> {
         check_len("start params", self.n_params(), params.len())?;
         check_len("start mean", from.n_params(), mean.len())?;
         let (own, theirs) = (self.at_means().count(), from.layers.len());
         for (l, other) in self.at_means().zip(&from.layers) {
-            check_like(l, other)?;
+            check_like(l, other, registry)?;
         }
         if own != theirs {
             return Err(unlike("network", format!("{own} layers without masks"), format!("{theirs}")));
@@ -169,10 +171,9 @@ fn plain(l: &Placed, registry: &Registry) -> Result<Box<dyn Layer>, Error> {
 }
 
 /// Whether a layer at the mean has the shape, and without parameters the settings, of another.
-fn check_like(l: &Placed, other: &Placed) -> Result<(), Error> {
-    let registry = Registry::default();
+fn check_like(l: &Placed, other: &Placed, registry: &Registry) -> Result<(), Error> {
     let built = match l.layer.at_mean() {
-        AtMean::Plain(means) => Some(means.plain(&registry)?),
+        AtMean::Plain(means) => Some(means.plain(registry)?),
         _ => None,
     };
     let (own, theirs) = (built.as_deref().unwrap_or(&*l.layer), &*other.layer);

@@ -382,7 +382,10 @@ impl Family for MeanField {
 
     /// Normals under a normal, where there are no terms.
     fn kl_known(&self, extent: &Extent) -> KlKnown {
-        KlTerm::known(self.kl_terms(extent), KlKnown::Exactly)
+        match self.prior {
+            Prior::Around(..) => KlKnown::FromFittedPrior,
+            _ => KlTerm::known(self.kl_terms(extent), KlKnown::Exactly),
+        }
     }
 
     fn report(&self, extent: &Extent, at: &KlAt<'_>) -> LayerReport {

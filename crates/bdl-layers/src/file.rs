@@ -160,6 +160,9 @@ impl<'a> Container<'a> {
         let mut sections = Vec::with_capacity(header.0.sections.len());
         for frame in header.0.sections {
             let (section, section_end) = read_section(bytes, &frame, end)?;
+            if sections.iter().any(|s: &Section<'_>| s.tag == section.tag) {
+                return Err(Error::File(format!("has section {} twice", section.tag.escape_ascii())));
+            }
             sections.push(section);
             end = section_end;
         }
@@ -222,11 +225,10 @@ fn read_section<'a>(
 /// # Errors
 /// The error of the file system; what stood at `path` is then untouched.
 pub fn write_beside(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    // Threads of one process may write to the same path.
+    // Threads of one process may write to the same path, whose name may be as long as a name can be.
     static WRITES: AtomicU64 = AtomicU64::new(0);
-    name.push(format!(".{}-{}.tmp", std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed)));
-    let beside = path.with_file_name(name);
+    let (process, write) = (std::process::id(), WRITES.fetch_add(1, Ordering::Relaxed));
+    let beside = path.with_file_name(format!(".bdl-{process}-{write}.tmp"));
     let written = std::fs::File::create(&beside)
         .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_all()))
         .and_then(|()| std::fs::rename(&beside, path));

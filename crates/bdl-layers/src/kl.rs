@@ -63,9 +63,13 @@ pub enum KlForm {
 
 /// What a KL divergence is known up to, and with it what an ELBO is worth: `docs/math.md#elbo`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
 pub enum KlKnown {
     /// Nothing: the ELBO is a lower bound of the log evidence.
     Exactly,
+    /// Nothing, but the prior was centred on a network that may have been fitted to the same rows: the ELBO then bounds
+    /// nothing that was known before them.
+    FromFittedPrior,
     /// A constant of the network and its settings: the ELBO bounds nothing.
     UpToConstant,
     /// Any constant, since the prior is improper: there is no evidence that an ELBO could bound.

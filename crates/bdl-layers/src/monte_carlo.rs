@@ -26,6 +26,9 @@ const BLOCK_ROWS: usize = 256;
 /// … and more where rows are narrow: about so many floats per layer, which the second cache holds.
 const BLOCK_FLOATS: usize = 1 << 15;
 
+/// Outputs of the widest layer that a thread holds at most, unless a single row has more: 16 MB, twice.
+const MOST_FLOATS: usize = 1 << 22;
+
 /// The Monte Carlo passes of a network with given parameters: what their forward functions have in common is
 /// computed once.
 ///
@@ -122,11 +125,22 @@ impl<'a> MonteCarlo<'a> {
     /// How many rows [`share`](Self::share) and [`run`](Self::run) take at a time.
     #[must_use]
     pub fn block_rows(&self) -> usize {
-        if self.first == self.plan.layers.len() {
-            return BLOCK_ROWS;
-        }
-        let widest = self.plan.layers.iter().map(|l| l.layer.in_dim().max(l.layer.out_dim())).max();
-        (BLOCK_FLOATS / widest.unwrap_or(1)).max(BLOCK_ROWS)
+        let rows = match self.first == self.plan.layers.len() {
+            true => BLOCK_ROWS,
+            false => (BLOCK_FLOATS / self.widest()).max(BLOCK_ROWS),
+        };
+        rows.min(self.most_rows())
+    }
+
+    /// Inputs or outputs of the widest layer.
+    fn widest(&self) -> usize {
+        let widths = self.plan.layers.iter().map(|l| l.layer.in_dim().max(l.layer.out_dim()));
+        widths.max().unwrap_or(1)
+    }
+
+    /// Rows of all passes that are made together, by memory.
+    fn most_rows(&self) -> usize {
+        (MOST_FLOATS / self.widest()).max(1)
     }
 
     /// How many passes over `rows` rows are best made together.
@@ -135,7 +149,7 @@ impl<'a> MonteCarlo<'a> {
         if self.last_layer.is_some() {
             last_layer::PASSES
         } else if rows <= FEW_ROWS {
-            (BLOCK_ROWS / rows.max(1)).max(1)
+            (BLOCK_ROWS.min(self.most_rows()) / rows.max(1)).max(1)
         } else {
             1
         }

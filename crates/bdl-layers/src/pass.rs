@@ -47,6 +47,7 @@ impl Estimator {
 
 /// What a variational layer draws in a pass.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
 pub enum Draw {
     /// Nothing: the mean.
     Mean,

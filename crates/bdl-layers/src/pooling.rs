@@ -10,7 +10,7 @@ use crate::image::{Image, Table, Window, pair, refuse};
 use crate::layer::{Backward, Context, Layer};
 use crate::{Error, Prunable, Units, codec};
 
-/// The most pixels that all windows of a pooling may see, each as often as it is seen.
+/// The most pixels that all positions of a window look at: where they are is written down, in 256 MB.
 const MOST_SEEN: usize = 1 << 26;
 
 /// Pooling of images, channel by channel.
@@ -162,15 +162,16 @@ impl<P: Pooling> Pool2d<P> {
     /// a window that sees nothing but padding, or windows that see more than 2²⁶ pixels.
     pub fn new(image: Image, window: Window) -> Result<Self, Error> {
         let [height, width] = window.positions(P::KIND, image)?;
+        let seen =
+            [height, width].iter().chain(&window.kernel).fold(1, |n: usize, &side| n.saturating_mul(side));
+        if seen > MOST_SEEN {
+            let expected = format!("such that all {height}x{width} positions see at most {MOST_SEEN} pixels");
+            return refuse(P::KIND, "kernel", expected, pair(window.kernel));
+        }
         let half = window.kernel.map(|k| k / 2);
         if window.padding[0] > half[0] || window.padding[1] > half[1] {
             let expected = format!("at most half the kernel of {}", pair(window.kernel));
             return refuse(P::KIND, "padding", expected, pair(window.padding));
-        }
-        let seen = (height * width).saturating_mul(window.kernel[0] * window.kernel[1]);
-        if seen > MOST_SEEN {
-            let expected = format!("such that all windows see at most {MOST_SEEN} pixels");
-            return refuse(P::KIND, "kernel", expected, seen.to_string());
         }
         if !window.sees_pixels(image, [height, width]) {
             let (kernel, image) = (pair(window.kernel), image.shape());

@@ -216,7 +216,7 @@ impl OfWeight {
 }
 
 /// No layer has a larger fan-in.
-const MAX_FAN_IN: usize = 1 << 32;
+pub(crate) const MAX_FAN_IN: usize = 1 << 32;
 
 impl Prior {
     /// This normal prior around the weights of another network, in the place of 0.
@@ -245,7 +245,12 @@ impl Prior {
             _ => {}
         }
         // Scales that are in range stay there in the largest layer.
-        self.of_weight_and_bias(MAX_FAN_IN).map(|_| ())
+        self.of_weight_and_bias(MAX_FAN_IN).map(|_| ()).map_err(|e| Error::Argument {
+            layer: layer.to_owned(),
+            argument: "prior",
+            expected: format!("scales that a layer of {MAX_FAN_IN} inputs can have ({e})"),
+            got: self.to_string(),
+        })
     }
 
     /// Priors of a weight and of a bias of a layer with so many inputs to a unit.

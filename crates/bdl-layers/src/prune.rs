@@ -149,6 +149,7 @@ impl Cut {
 
 /// A network after pruning.
 #[derive(Debug)]
+#[non_exhaustive]
 pub struct PrunedPlan {
     /// The layers that are left.
     pub plan: Plan,
@@ -160,6 +161,7 @@ pub struct PrunedPlan {
 
 /// What became of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct PrunedLayer {
     /// Its name, as of [`Leaf`].
     pub name: String,

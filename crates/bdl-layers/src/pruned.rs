@@ -9,6 +9,7 @@ use crate::dense::add_bias;
 use crate::family::Family;
 use crate::layer::Layer;
 use crate::map::{DenseMap, LinearMap};
+use crate::prior::MAX_FAN_IN;
 use crate::prune::Cut;
 use crate::{Conv2dMap, Error, MeanField, SparseVd, Variational};
 use index::IndexV1;
@@ -261,9 +262,11 @@ impl<M: Thin> LinearMap for Pruned<M> {
         let (weights, always) = (v.weights.read(map.weights())?, v.always.read(map.units())?);
         let blocks = v.blocks.iter().map(|&end| end as usize).collect();
         let whole = v.whole.map(|n| n as usize);
-        if whole[0] < weights.len() || whole[1] == 0 {
-            let expected =
-                format!("at least {} weights, each of an output that is a sum over some", weights.len());
+        if whole[0] < weights.len() || !(1..=MAX_FAN_IN).contains(&whole[1]) {
+            let expected = format!(
+                "at least {} weights, each of an output that is a sum over 1 to {MAX_FAN_IN}",
+                weights.len()
+            );
             let got = format!("{whole:?}");
             return Err(Error::Argument { layer: layer.to_owned(), argument: "whole", expected, got });
         }

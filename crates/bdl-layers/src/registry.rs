@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use bdl_dist::Density;
 
+use crate::variational::kind_of;
 use crate::{
     ActivationLayer, AvgPool2d, BatchNorm, ConcreteConv2d, ConcreteDense, Conv2d, CorrelatedVd, Dense,
-    Dropout, Dropout2d, Error, Flatten, GaussianDropout, IndependentVdConv2d, IndependentVdDense, Layer,
-    LayerNorm, MaxPool2d, PrunedConv2d, PrunedDense, PrunedSparseVdConv2d, PrunedSparseVdDense,
-    PrunedVariationalConv2d, PrunedVariationalDense, Residual, SparseVdConv2d, SparseVdDense,
-    VariationalConv2d, VariationalDense,
+    Dropout, Dropout2d, Error, Family, Flatten, GaussianDropout, IndependentVdConv2d, IndependentVdDense,
+    Layer, LayerNorm, LinearMap, MaxPool2d, PrunedConv2d, PrunedDense, PrunedSparseVdConv2d,
+    PrunedSparseVdDense, PrunedVariationalConv2d, PrunedVariationalDense, Residual, SparseVdConv2d,
+    SparseVdDense, Variational, VariationalConv2d, VariationalDense,
 };
 
 /// Builds a layer from its configuration bytes.
@@ -86,10 +87,23 @@ impl Registry {
     /// # Errors
     /// [`Error::KindTaken`] if the name is in use.
     pub fn register(&mut self, kind: &str, build: LayerBuilder) -> Result<(), Error> {
+        self.insert(kind, Builder::Plain(build))
+    }
+
+    /// Adds layers of a posterior [`Family`] on a [`LinearMap`], of which one is the user's own: [`Variational`], of the kind
+    /// that is made of the names of both.
+    ///
+    /// # Errors
+    /// [`Error::KindTaken`] if there are such layers.
+    pub fn register_variational<M: LinearMap, F: Family>(&mut self) -> Result<(), Error> {
+        self.insert(&kind_of::<M, F>(), Builder::Holder(Variational::<M, F>::build))
+    }
+
+    fn insert(&mut self, kind: &str, build: Builder) -> Result<(), Error> {
         if self.kinds.contains_key(kind) {
             return Err(Error::KindTaken { kind: kind.to_owned() });
         }
-        self.kinds.insert(kind.to_owned(), Builder::Plain(build));
+        self.kinds.insert(kind.to_owned(), build);
         Ok(())
     }
 

@@ -65,6 +65,7 @@ pub enum LayerWarning {
 
 /// A layer of a network, for a reader.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct LayerSummary {
     /// Its name, such as `1.dense`.
     pub name: String,
@@ -87,6 +88,7 @@ pub struct LayerSummary {
 /// assert_eq!((of.q05, of.q25, of.median, of.q75, of.q95), (1.0, 2.0, 3.0, 4.0, 4.0));
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Quantiles {
     /// p = 0.05.
     pub q05: f64,

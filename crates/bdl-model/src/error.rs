@@ -73,6 +73,16 @@ pub enum Error {
         /// What was expected and what was got.
         what: String,
     },
+    /// The prediction of a row, or of a row's score, is no number.
+    #[error(
+        "{place}: the prediction must be finite, got {got}: a feature may be far outside what the model was trained on"
+    )]
+    NoPrediction {
+        /// Where the row stands.
+        place: Place,
+        /// What the prediction is.
+        got: String,
+    },
     /// A model file that is not one, or not a whole one.
     #[error("{file}: {source}")]
     Model {
@@ -408,7 +418,7 @@ pub enum Error {
     /// Missing cells under [`MissingPolicy::Error`](crate::MissingPolicy::Error).
     #[error(
         "{place}, column {column:?}: expected a value, got {value:?}; missing cells: {}; \
-         choose --missing drop or --missing impute", Counts(.counts)
+         choose --missing drop, or --missing impute, which fills features and no target", Counts(.counts)
     )]
     Missing {
         /// The first row with a missing cell.
@@ -537,10 +547,12 @@ impl Error {
     #[must_use]
     pub fn is_bad_row(&self) -> bool {
         use Error::{
-            MissingCell, MissingTarget, NotACount, NotANumber, NotUtf8, OutOfRange, Ragged, UnknownLevel,
+            MissingCell, MissingTarget, NoPrediction, NotACount, NotANumber, NotUtf8, OutOfRange, Ragged,
+            UnknownLevel,
         };
         match self {
             Ragged { .. }
+            | NoPrediction { .. }
             | NotACount { .. }
             | NotANumber { .. }
             | OutOfRange { .. }

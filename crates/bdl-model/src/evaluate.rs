@@ -12,13 +12,16 @@ use bdl_tensor::{Mat, Pool};
 
 use crate::Error;
 use crate::chunk::Chunk;
+use crate::error::Place;
 use crate::model::Model;
+use crate::predict::not_finite;
 use crate::reader::RowReader;
 use crate::select::Task;
 use crate::shards::{blocks, in_shards};
 
 /// Scores of a model on rows with known targets.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Evaluation {
     /// The task.
     pub task: Task,
@@ -37,6 +40,7 @@ pub struct Evaluation {
 
 /// The scores of one of several targets.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct TargetScores {
     /// The column's name.
     pub name: String,
@@ -82,7 +86,7 @@ impl Model {
     /// Scores the rows of a file that has the target.
     ///
     /// Memory is bounded by a chunk of rows times the passes, and a few numbers for each row. In regression the
-    /// score `crps` costs O(S²) a row, or some hundred times S where the likelihood is not Gaussian. What the transform of a
+    /// score `crps` costs O(S²) a row, or some hundred times S where the likelihood is not Gaussian or there are more than 512 passes. What the transform of a
     /// count needs of chance is addressed by the seed and the row's number.
     ///
     /// # Errors
@@ -100,7 +104,7 @@ impl Model {
         while reader.next_chunk(CHUNK, &mut chunk)? {
             self.encoder().encode_chunk(&chunk, &map, &mut x)?;
             let truth = self.encoder().truth(chunk.rows(), &targets)?;
-            scores.add(&x, &truth, pool)?;
+            scores.add(&x, &truth, pool, &|i| chunk.row(i).place())?;
         }
         match scores.rows {
             0 => Err(Error::HeaderOnly { file: reader.file().into() }),
@@ -111,7 +115,8 @@ impl Model {
     /// Scores encoded rows with 100 passes and the seed of the training.
     pub(crate) fn evaluate_rows(&self, x: &[f32], y: &Truth, pool: &dyn Pool) -> Result<Evaluation, Error> {
         let mut scores = Scores::new(self, Passes { seed: self.record().seed, ..self.passes() })?;
-        scores.add(x, y, pool)?;
+        let held_out = |i| format!("row {} of those held out", i + 1).into();
+        scores.add(x, y, pool, &|i| Place { file: held_out(i), row: i as u64 + 1, line: 0 })?;
         scores.finish()
     }
 }
@@ -139,7 +144,15 @@ impl<'a> Scores<'a> {
         Ok(Self { model, predictor, units, seed, rows: 0, real, nll, labels, probs })
     }
 
-    pub(crate) fn add(&mut self, x: &[f32], y: &Truth, pool: &dyn Pool) -> Result<(), Error> {
+    /// Scores rows, the `i`-th of which stands at `place(i)`.
+    pub(crate) fn add(
+        &mut self,
+        x: &[f32],
+        y: &Truth,
+        pool: &dyn Pool,
+        place: &dyn Fn(usize) -> Place,
+    ) -> Result<(), Error> {
+        let bad = |row: usize, got| Error::NoPrediction { place: place(row), got };
         let width = self.model.encoder().width();
         let floats = self.predictor.samples().saturating_mul(self.model.bnn().plan().out_dim());
         for block in blocks(y.len(), floats) {
@@ -157,14 +170,25 @@ impl<'a> Scores<'a> {
                         first: self.rows as u64,
                         noise: Noise::new(self.seed, Purpose::Pit),
                     };
+                    let start = self.real.len();
                     for (scores, nll) in in_shards(block.len(), pool, &|range| rows.score(range))? {
                         self.real.extend(scores);
                         self.nll.extend(nll);
                     }
+                    let not_finite =
+                        |(i, row): (usize, &RealRow)| Some((block.start + i / targets, row.not_finite()?));
+                    if let Some((row, got)) = self.real[start..].iter().enumerate().find_map(not_finite) {
+                        return Err(bad(row, got));
+                    }
                 }
                 Truth::Class(labels) => {
                     let told = in_shards(block.len(), pool, &|rows| class_rows(&predictive, rows))?;
-                    self.probs.extend(told.into_iter().flatten());
+                    let told: Vec<f64> = told.into_iter().flatten().collect();
+                    if let Some(at) = told.iter().position(|p| !p.is_finite()) {
+                        let row = block.start + at / (told.len() / block.len());
+                        return Err(bad(row, format!("a probability of {}", told[at])));
+                    }
+                    self.probs.extend(told);
                     self.labels.extend_from_slice(&labels[block.clone()]);
                 }
             }
@@ -251,6 +275,14 @@ impl RealRows<'_> {
             }
         }
         Ok((scores, nll))
+    }
+}
+
+impl RealRow {
+    fn not_finite(&self) -> Option<String> {
+        let ends = self.ends.iter().flatten().map(|end| ("an end of an interval", *end));
+        let others = [("mean", self.mean), ("nll", self.nll), ("crps", self.crps), ("pit", self.pit)];
+        not_finite(others.into_iter().chain(ends))
     }
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use flate2::bufread::MultiGzDecoder;
 
 use crate::Error;
+use crate::error::Place;
 use crate::schema::{MAX_IMAGE, product};
 
 /// Images of one size, in memory.
@@ -40,6 +41,11 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 const MAX_BYTES: u64 = 1 << 32;
 
 impl Images {
+    /// Where image `index` stands, for messages.
+    pub(crate) fn place(&self, index: usize) -> Place {
+        Place { file: format!("{}: image {}", self.file, index + 1).into(), row: index as u64 + 1, line: 0 }
+    }
+
     /// Whether the file at `path` holds IDX of any number of axes, or is called so: `…-idx3-ubyte`, `…-idx3-ubyte.gz`.
     /// Standard input never does.
     ///

@@ -8,7 +8,7 @@ use bdl_tensor::Pool;
 use crate::evaluate::{Scores, Truth};
 use crate::idx::{Images, Labels};
 use crate::rows::Rows;
-use crate::stream::{emit_row, no_keep};
+use crate::stream::{Run, no_keep};
 use crate::{
     Error, Evaluation, FileEvent, FilePrediction, FileReport, Model, TrainConfig, TrainProgress, Training,
 };
@@ -50,16 +50,18 @@ impl Model {
         self.check_images(images)?;
         no_keep(how)?;
         let predictor = self.predictor(how.passes)?;
-        let (mut report, mut x) = (FileReport::default(), Vec::new());
+        let mut run = Run { how, keep: Vec::new(), report: FileReport::default() };
+        let mut x = Vec::new();
         for start in (0..images.len()).step_by(CHUNK) {
             let end = images.len().min(start + CHUNK);
             images.encode(start..end, &mut x);
             let told = predictor.predict(&x, start as u64, &how.telling, pool)?;
-            report.rows += told.rows.len() as u64;
-            report.beyond_tolerance += told.beyond_tolerance as u64;
-            (start..end).try_for_each(|image| emit_row(image as u64 + 1, &[], &told, image - start, sink))?;
+            run.report.beyond_tolerance += told.beyond_tolerance as u64;
+            for image in start..end {
+                run.row((image as u64 + 1, &|| images.place(image)), &[], (&told, image - start), sink)?;
+            }
         }
-        Ok(report)
+        Ok(run.report)
     }
 
     /// Scores images with their labels.
@@ -81,7 +83,7 @@ impl Model {
             let chunk = start..images.len().min(start + CHUNK);
             images.encode(chunk.clone(), &mut x);
             let truth = Truth::Class(labels.classes(chunk, self.schema().class_names())?);
-            scores.add(&x, &truth, pool)?;
+            scores.add(&x, &truth, pool, &|i| images.place(start + i))?;
         }
         scores.finish()
     }

@@ -1,9 +1,11 @@
 //! What is written of a predicted row: columns, values, CSV.
 
+use std::collections::HashSet;
 use std::io::{self, Write};
 
 use crate::model::Model;
 use crate::predict::{ClassPrediction, Prediction, RealPrediction};
+use crate::schema::Schema;
 use crate::select::Task;
 
 /// One predicted row of a file.
@@ -29,27 +31,38 @@ const REAL: [&str; 7] = ["mean", "std", "aleatoric_std", "epistemic_std", "lower
 const CLASS: [&str; 4] =
     ["predictive_entropy", "expected_entropy", "mutual_information", "mutual_information_mcse"];
 
+/// Names of the columns of a prediction.
+pub(crate) fn prediction_columns(schema: &Schema, draws: usize) -> Vec<String> {
+    let mut columns = Vec::new();
+    if schema.task() == Task::Classification {
+        columns.push("label".to_owned());
+        columns.extend(schema.class_names().iter().map(|class| format!("prob_{class}")));
+        columns.extend(CLASS.map(str::to_owned));
+        columns.extend((1..=draws).map(|i| format!("draw_{i}")));
+        return columns;
+    }
+    let suffixes: Vec<String> = match schema.targets() {
+        [_] => vec![String::new()],
+        several => several.iter().map(|target| format!("_{}", target.name)).collect(),
+    };
+    columns.extend(suffixes.iter().flat_map(|suffix| REAL.map(|name| format!("{name}{suffix}"))));
+    let draw = |suffix| (1..=draws).map(move |i| format!("draw_{i}{suffix}"));
+    columns.extend(suffixes.iter().flat_map(draw));
+    columns
+}
+
+/// A name that is there twice.
+pub(crate) fn twice(columns: &[String]) -> Option<&String> {
+    let mut seen = HashSet::with_capacity(columns.len());
+    columns.iter().find(|name| !seen.insert(*name))
+}
+
 impl Model {
     /// Names of the columns that [`write_csv_row`] writes: the kept ones, then the prediction's. Of several targets each name has
     /// `_` and the target's name behind it.
     #[must_use]
     pub fn output_columns(&self, keep: &[String], draws: usize) -> Vec<String> {
-        let mut columns = keep.to_vec();
-        if self.task() == Task::Classification {
-            columns.push("label".to_owned());
-            columns.extend(self.schema().class_names().iter().map(|class| format!("prob_{class}")));
-            columns.extend(CLASS.map(str::to_owned));
-            columns.extend((1..=draws).map(|i| format!("draw_{i}")));
-            return columns;
-        }
-        let suffixes: Vec<String> = match self.schema().targets() {
-            [_] => vec![String::new()],
-            several => several.iter().map(|target| format!("_{}", target.name)).collect(),
-        };
-        columns.extend(suffixes.iter().flat_map(|suffix| REAL.map(|name| format!("{name}{suffix}"))));
-        let draw = |suffix| (1..=draws).map(move |i| format!("draw_{i}{suffix}"));
-        columns.extend(suffixes.iter().flat_map(draw));
-        columns
+        [keep.to_vec(), prediction_columns(self.schema(), draws)].concat()
     }
 
     /// Values of the columns of [`output_columns`](Model::output_columns) behind the kept ones.

@@ -15,6 +15,7 @@ use crate::model::Model;
 use crate::row_buffer::RowBuffer;
 use crate::shards::{blocks, in_shards};
 
+pub(crate) use prediction::not_finite;
 pub use prediction::{ClassPrediction, Prediction, Predictions, RealPrediction};
 pub use telling::Telling;
 use telling::{Beside, Teller};

@@ -40,6 +40,7 @@ pub struct RealFunctions {
 
 /// Where numbers lie.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct Spread {
     /// Mean.
     pub mean: f64,
@@ -51,6 +52,7 @@ pub struct Spread {
 
 /// What functions drawn from the prior say of classes; entropies in nats.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct ClassFunctions {
     /// Entropy of the class probabilities of each function at each row: 0 is sure, ln of the number of classes knows nothing.
     pub entropy: Spread,

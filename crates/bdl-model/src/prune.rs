@@ -43,6 +43,7 @@ pub struct LayerUntouched {
 
 /// What became of a layer.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct LayerPruning {
     /// Its name before, inside a residual connection `3.residual/0.variational-dense`.
     pub name: String,

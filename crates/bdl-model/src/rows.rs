@@ -8,6 +8,7 @@ use crate::architecture::{Architecture, Outputs};
 use crate::encode::Encoder;
 use crate::evaluate::Truth;
 use crate::idx::{Images, Labels};
+use crate::output::{prediction_columns, twice};
 use crate::schema::{ColumnMap, Schema, Target, TargetKind};
 use crate::select::Selection;
 use crate::split::{Split, SplitKey, split_by_fraction, split_by_group, split_by_order, split_key};
@@ -59,6 +60,7 @@ impl Rows {
         let table_rows = |side: &[usize]| side.iter().map(|&at| selection.rows[at]).collect::<Vec<_>>();
         let (train, valid) = (table_rows(&split.train), table_rows(&split.valid));
         let encoder = Encoder::new(schema_of(config, Schema::fit(table, &selection, &train)?)?)?;
+        check_output_names(encoder.schema())?;
         let map = encoder.schema().match_header(table.file(), table.columns())?;
         let side = |rows: &[usize]| Side::new(table, rows, &encoder, &map);
         let valid = if valid.is_empty() { None } else { Some(side(&valid)?) };
@@ -92,6 +94,18 @@ impl Rows {
     /// `ln std` of a real target, 0 for counts and classes; the sum over several.
     pub(crate) fn units(&self) -> f64 {
         self.encoder.schema().targets().iter().map(|target| std(target).ln()).sum()
+    }
+}
+
+/// Predictions of several targets need columns of their own: `mean_mcse_y` may be of `y` and of `mcse_y`.
+fn check_output_names(schema: &Schema) -> Result<(), Error> {
+    match twice(&prediction_columns(schema, 0)) {
+        None => Ok(()),
+        Some(name) => Err(Error::Argument {
+            what: "--target",
+            expected: "names that give each prediction a column of its own",
+            got: format!("{name} for two of them: rename a target"),
+        }),
     }
 }
 

@@ -88,8 +88,10 @@ impl StartFrom {
     pub(crate) fn write(&self, bnn: &Bnn, member: usize, params: &mut [f32]) -> Result<(), Error> {
         let (from, theirs) = (self.model.bnn(), &self.model.members()[member]);
         let mean = from.plan().mean_params(&theirs[from.network()])?;
-        let plan = from.plan().at_mean(&Registry::default())?;
-        let start = bnn.plan().start_at(&plan, &mean, self.sigma_ratio, &mut params[bnn.network()]);
+        let registry = Registry::default();
+        let plan = from.plan().at_mean(&registry)?;
+        let own = &mut params[bnn.network()];
+        let start = bnn.plan().start_at(&plan, &mean, self.sigma_ratio, own, &registry);
         start.map_err(|e| refuse(e.to_string()))?;
         let same_noise = from.likelihood().kind() == bnn.likelihood().kind();
         if same_noise && from.noise().len() == bnn.noise().len() {

@@ -1,6 +1,5 @@
 //! Predicting a whole file, chunk by chunk, in constant memory.
 
-use std::collections::HashSet;
 use std::panic::resume_unwind;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::thread;
@@ -9,15 +8,16 @@ use bdl_infer::Passes;
 use bdl_tensor::Pool;
 
 use crate::chunk::Chunk;
+use crate::error::Place;
 use crate::model::Model;
 use crate::names::find_column;
-use crate::output::PredictedRow;
+use crate::output::{PredictedRow, twice};
 use crate::predict::{Predictions, Telling};
 use crate::reader::{Next, RowReader};
 use crate::schema::ColumnMap;
 use crate::{Error, ModelPredictor};
 
-/// What to do with a row that cannot be read or encoded.
+/// What to do with a row that cannot be read or encoded, or whose prediction is no number.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnBadRow {
     /// Stop with its error.
@@ -123,8 +123,7 @@ impl Model {
 
 /// A kept column must not have the name of another that is written.
 fn check_distinct(columns: &[String]) -> Result<(), Error> {
-    let mut seen = HashSet::with_capacity(columns.len());
-    match columns.iter().find(|name| !seen.insert(*name)) {
+    match twice(columns) {
         Some(name) => {
             let got = format!("{name:?}");
             Err(Error::Argument { what: "--keep", expected: "names that no other output column has", got })
@@ -150,10 +149,10 @@ fn kept_columns(reader: &RowReader, keep: &[String]) -> Result<Vec<usize>, Error
 }
 
 /// What has been told of a file so far.
-struct Run<'a> {
-    how: &'a FilePrediction,
-    keep: Vec<usize>,
-    report: FileReport,
+pub(crate) struct Run<'a> {
+    pub(crate) how: &'a FilePrediction,
+    pub(crate) keep: Vec<usize>,
+    pub(crate) report: FileReport,
 }
 
 /// Encodes and predicts chunks, one after the other.
@@ -262,7 +261,6 @@ impl Run<'_> {
     fn emit(&mut self, told: Told, sink: &mut Sink<'_>) -> Result<Option<Chunk>, Error> {
         let Told { read: Read { chunk, next }, predictions, bad } = told;
         let told = predictions?;
-        self.report.rows += told.rows.len() as u64;
         self.report.beyond_tolerance += told.beyond_tolerance as u64;
         let mut bad = bad.into_iter().peekable();
         let mut i = 0;
@@ -271,7 +269,7 @@ impl Run<'_> {
                 Some((_, e)) => self.bad_row(e, sink)?,
                 None => {
                     let kept: Vec<&str> = self.keep.iter().map(|&column| row.cell(column)).collect();
-                    emit_row(row.number(), &kept, &told, i, sink)?;
+                    self.row((row.number(), &|| row.place()), &kept, (&told, i), sink)?;
                     i += 1;
                 }
             }
@@ -287,6 +285,30 @@ impl Run<'_> {
             }
             Err(e) => Err(e),
         }
+    }
+
+    /// Hands row `i` of what was told to the sink, as number `number` of the file, if its prediction is one.
+    pub(crate) fn row(
+        &mut self,
+        (number, place): (u64, &dyn Fn() -> Place),
+        kept: &[&str],
+        (told, i): (&Predictions, usize),
+        sink: &mut Sink<'_>,
+    ) -> Result<(), Error> {
+        if let Some(got) = told.not_finite(i) {
+            return self.bad_row(Error::NoPrediction { place: place(), got }, sink);
+        }
+        self.report.rows += 1;
+        let n = told.rows.len();
+        let part = |len: usize| i * (len / n)..(i + 1) * (len / n);
+        sink(FileEvent::Row(PredictedRow {
+            number,
+            kept,
+            prediction: &told.rows[i],
+            probs: &told.probs[part(told.probs.len())],
+            reals: &told.reals[part(told.reals.len())],
+            draws: &told.draws[part(told.draws.len())],
+        }))
     }
 
     fn bad_row(&mut self, e: Error, sink: &mut Sink<'_>) -> Result<(), Error> {
@@ -360,24 +382,4 @@ impl Stage<'_> {
         }
         bad
     }
-}
-
-/// Hands row `i` of what was told to the sink, as number `number` of the file.
-pub(crate) fn emit_row(
-    number: u64,
-    kept: &[&str],
-    told: &Predictions,
-    i: usize,
-    sink: &mut Sink<'_>,
-) -> Result<(), Error> {
-    let n = told.rows.len();
-    let part = |len: usize| i * (len / n)..(i + 1) * (len / n);
-    sink(FileEvent::Row(PredictedRow {
-        number,
-        kept,
-        prediction: &told.rows[i],
-        probs: &told.probs[part(told.probs.len())],
-        reals: &told.reals[part(told.reals.len())],
-        draws: &told.draws[part(told.draws.len())],
-    }))
 }

@@ -147,6 +147,8 @@ pub struct Training {
     pub dropped: usize,
     /// Scores on the rows held out.
     pub valid: Option<Evaluation>,
+    /// Why those rows have no scores: the model stands all the same.
+    pub valid_error: Option<Error>,
 }
 
 impl Model {
@@ -195,8 +197,13 @@ impl Model {
         let Rows { encoder, train, valid, dropped } = rows;
         let model = Model::from_parts(encoder, bnn, members, record, config.architecture.method);
         let score = |side: &Side| model.evaluate_rows(&side.x, &side.truth, pool);
+        let (scores, valid_error) = match valid.as_ref().map(score).transpose() {
+            Ok(scores) => (scores, None),
+            Err(e) => (None, Some(e)),
+        };
         Ok(Training {
-            valid: valid.as_ref().map(score).transpose()?,
+            valid: scores,
+            valid_error,
             model,
             members: summaries,
             rows: train.y.len(),

@@ -68,16 +68,6 @@ pub(crate) enum LikelihoodArg {
     Bernoulli,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub(crate) enum EstimatorArg {
-    /// Draws each row's pre-activations: less variance
-    Local,
-    /// Draws the weights once for each batch
-    Sampling,
-    /// Draws the weights' deviations once for each batch, and their signs for each row
-    Flipout,
-}
-
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum OptimizerArg {
     Sgd,

@@ -9,9 +9,9 @@ use bdl_model::{
     MissingPolicy, Model, Optimizer, SelectOptions, StartFrom, Task, TaskChoice, TrainConfig, Valid,
 };
 
-use super::{EstimatorArg, LikelihoodArg, MethodArg, MissingArg, OptimizerArg, TaskArg, TrainArgs};
+use super::{LikelihoodArg, MethodArg, MissingArg, OptimizerArg, TaskArg, TrainArgs};
 use crate::args::Names;
-use crate::out::Usage;
+use crate::out::{self, Usage};
 
 impl TrainArgs {
     /// The settings, if the flags do not contradict each other.
@@ -109,11 +109,7 @@ impl TrainArgs {
             schedule: self.schedule,
             kl_weight: self.kl_weight,
             kl_schedule: self.kl_schedule,
-            estimator: match self.estimator {
-                None | Some(EstimatorArg::Local) => Estimator::Local,
-                Some(EstimatorArg::Sampling) => Estimator::Sampling,
-                Some(EstimatorArg::Flipout) => Estimator::Flipout,
-            },
+            estimator: self.estimator.map_or_else(Estimator::default, Estimator::from),
             patience: self.patience,
             seed: self.seed,
             ..FitConfig::default()
@@ -128,6 +124,12 @@ impl TrainArgs {
             None if self.kl_schedule != KlSchedule::Constant => KlWarmup::default(),
             None => KlWarmup::new(config.recommended_kl_warmup() as f64)?,
         };
+        let FitConfig { epochs, kl_warmup, .. } = config.fit;
+        if kl_warmup.weight(epochs as f64) < 1.0 {
+            out::warning(format_args!(
+                "--kl-warmup: ends behind the last epoch, {epochs}, so that the KL never has its whole weight"
+            ));
+        }
         Ok(())
     }
 

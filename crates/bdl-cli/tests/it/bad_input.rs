@@ -385,3 +385,17 @@ fn a_run_that_diverges_says_where_and_keeps_the_older_model() {
     let flags = "--target y --ignore id --optimizer sgd --lr 1e30 --noise 0.01";
     train_fails(&numbers(40), flags, 1, &["step", "training stopped"]);
 }
+
+#[test]
+fn names_that_would_give_two_columns_of_one_name_are_refused_before_training() {
+    let words = ["--target", "mean_mcse_y", "rename"];
+    train_fails("x,y,mcse_y\n1,3,4\n2,4,6\n3,1,0\n", "--target y,mcse_y", 2, &words);
+}
+
+#[test]
+fn normalization_over_a_batch_of_one_row_is_refused() {
+    let dir = Dir::new().with("a.csv", "x,y\n1,3\n2,4\n3,1\n");
+    dir.bdl("train a.csv --target y --task regression --out m.bdl --net 1-4-bn-1 --batch 1 --quiet")
+        .fails(1, &["batch", "at least 2"]);
+    assert_eq!(dir.files(), ["a.csv"]);
+}

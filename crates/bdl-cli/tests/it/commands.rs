@@ -102,10 +102,16 @@ fn all_commands(dir: &Dir, data: &str, train: &str, task: &str, metrics: &[&str]
 #[test]
 fn layers_are_reported_and_an_elbo_that_bounds_nothing_says_so() {
     let dir = Dir::new().with("a.csv", numbers(40));
-    let train = |flags: &str| short(&format!("train a.csv --target y --ignore id,flat --out m.bdl {flags}"));
+    let train = |flags: &str| short(&format!("train a.csv --target y --ignore id,flat --out n.bdl {flags}"));
+    dir.bdl(&short("train a.csv --target y --ignore id,flat --out m.bdl --method deterministic")).ok();
     for (flags, is_bound, words) in [
         ("--method mean-field", true, "(-rows·NLL - KL)"),
         ("--method deterministic", false, "up to a constant, so no bound"),
+        (
+            "--method mean-field --init-from m.bdl --moped 0.1",
+            false,
+            "no bound, since the prior is centred on",
+        ),
         ("--method sparse-vd", false, "no bound, since the log-uniform prior is improper"),
         (
             "--method mean-field --prior log-uniform",
@@ -128,7 +134,7 @@ fn layers_are_reported_and_an_elbo_that_bounds_nothing_says_so() {
                 assert!(quantiles["q05"].as_f64() <= quantiles["q95"].as_f64());
             }
         }
-        for told in [&text, &dir.bdl("inspect m.bdl").ok()] {
+        for told in [&text, &dir.bdl("inspect n.bdl").ok()] {
             for column in ["per weight", "SNR 5, 50, 95 %", "ln alpha 5, 50, 95 %"] {
                 assert_eq!(
                     told.contains(column),
@@ -540,4 +546,28 @@ fn the_demo_can_be_run_again_and_writes_over_nothing_else() {
     other.bdl("demo .").fails(1, &["train.csv"]);
     assert_eq!(other.files(), ["train.csv"]);
     other.bdl("demo train.csv").fails(1, &["train.csv"]);
+}
+
+/// Where outputs overflow there is no prediction: the row is named, and can be left out.
+#[test]
+fn a_prediction_that_is_no_number_is_a_bad_row() {
+    let dir = Dir::new().with("a.csv", counts(40)).with("far.csv", "x,n\n1,2\n1e6,5\n2,3\n");
+    dir.bdl(&short("train a.csv --target n --out m.bdl --likelihood poisson")).ok();
+    let named = ["far.csv: row 2 (line 3)", "the prediction must be finite"];
+    dir.bdl("predict m.bdl far.csv --out p.csv").fails(1, &named);
+    dir.bdl("evaluate m.bdl far.csv").fails(1, &named);
+    let skipped = dir.bdl("predict m.bdl far.csv --on-bad-row skip");
+    assert_eq!((skipped.code, skipped.out.lines().count()), (0, 3), "{skipped:?}");
+    assert!(skipped.err.contains(named[0]), "{skipped:?}");
+    assert_eq!(dir.files(), ["a.csv", "far.csv", "m.bdl"]);
+}
+
+#[test]
+fn a_kl_that_never_has_its_whole_weight_is_warned_of() {
+    let dir = Dir::new().with("a.csv", numbers(30));
+    let train = |warmup: &str| {
+        let flags = "--target y --ignore id --method mean-field --out m.bdl";
+        dir.bdl(&short(&format!("train a.csv {flags} --kl-warmup {warmup}"))).err
+    };
+    assert!(train("3:5").contains("never has its whole weight") && !train("3").contains("whole weight"));
 }

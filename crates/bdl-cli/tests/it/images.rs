@@ -155,3 +155,19 @@ fn a_convolution_that_does_not_fit_is_named_with_both_shapes() {
         dir.bdl(&format!("{TRAIN} --net {net}")).fails(2, &words);
     }
 }
+
+#[test]
+fn the_labels_that_are_found_beside_the_images_are_not_overwritten() {
+    let dir = folder();
+    let labels = dir.bytes("a-labels-idx1-ubyte");
+    dir.bdl("train a-images-idx3-ubyte --out a-labels-idx1-ubyte --epochs 1")
+        .fails(2, &["--out", "the labels"]);
+    assert_eq!(dir.bytes("a-labels-idx1-ubyte"), labels);
+}
+
+#[test]
+fn labels_of_one_class_are_refused_with_their_file() {
+    let dir = folder().with("alone-labels-idx1-ubyte", idx(&[60], &[3; 60]));
+    dir.bdl("train alone-images-idx3-ubyte --out m.bdl")
+        .fails(1, &["alone-labels-idx1-ubyte", "at least two classes", "only \"3\""]);
+}

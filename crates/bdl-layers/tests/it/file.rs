@@ -105,6 +105,16 @@ fn write_the_golden_file() {
 }
 
 #[test]
+fn a_section_that_is_there_twice_is_an_error() {
+    let mut file = Container::default();
+    for _ in 0..2 {
+        file.push(Section { tag: *b"NOTE", version: 1, required: false, bytes: b"hello".into() });
+    }
+    let e = Container::from_bytes(&file.to_bytes().unwrap()).unwrap_err();
+    assert_eq!(e.to_string(), "model file: has section NOTE twice");
+}
+
+#[test]
 fn every_truncation_is_an_error() {
     for n in 0..GOLDEN_V1.len() {
         let e = read(&GOLDEN_V1[..n]).expect_err("a part of a file must be refused").to_string();

@@ -13,6 +13,7 @@ mod log_uniform;
 mod moments;
 mod monte_carlo;
 mod norm;
+mod own_family;
 mod plan;
 mod pooling;
 mod priors;

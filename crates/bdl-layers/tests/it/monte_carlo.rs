@@ -218,6 +218,16 @@ fn no_rows_are_no_outputs() {
     }
 }
 
+/// A million numbers in each row: four rows are 16 MB, however many rows or passes there are.
+#[test]
+fn rows_and_passes_of_a_wide_layer_are_made_a_few_at_a_time() {
+    let wide = 1 << 20;
+    let plan = plan(&[Drop(wide, 0.5), Act(RELU, wide), Drop(wide, 0.5), Act(RELU, wide)]);
+    let noise = Noise::new(1, Purpose::Predict);
+    let mc = MonteCarlo::new(&plan, &[], noise, Scope::Pass, Estimator::Local).unwrap();
+    assert_eq!((mc.block_rows(), mc.together(1), mc.together(2)), (4, 4, 2));
+}
+
 #[test]
 fn wrong_lengths_are_named() {
     let plan = plan(&[Dense(3, 20), Drop(20, 0.3), Dense(20, 2)]);

@@ -184,6 +184,11 @@ fn what_does_not_fit_is_refused_with_the_layer_and_both_shapes() {
         MaxPool2d::new(Image::line(3, 1), far).unwrap_err().to_string(),
         "max-pool2d: padding must be such that each window of [1, 2] sees a pixel of [1, 3, 1], got [0, 1]"
     );
+    // Some 10¹³ places would have to be written down.
+    assert_eq!(
+        MaxPool2d::new(Image::new(4096, 4096, 1), Window::new([2048, 2048])).unwrap_err().to_string(),
+        "max-pool2d: kernel must be such that all 2049x2049 positions see at most 67108864 pixels, got [2048, 2048]"
+    );
     assert_eq!(
         Dropout2d::new(image, 1.0).unwrap_err().to_string(),
         "dropout2d: drop_prob must be in [0, 1), got 1"

@@ -327,6 +327,12 @@ fn a_prior_out_of_range_is_refused_when_the_layer_is_made() {
         "variational-dense: prior std_dev must be finite and > 0, got -1"
     );
     let narrow = ScaleMixture::new(0.5, [1.0, 1e-14]).unwrap();
-    assert!(message(Prior::Mixture(narrow, Scaling::FanIn)).starts_with("scale mixture: std_dev must be"));
+    let of_fan_in = message(Prior::Mixture(narrow, Scaling::FanIn));
+    assert!(
+        of_fan_in.starts_with(
+            "variational-dense: prior must be scales that a layer of 4294967296 inputs can have"
+        ) && of_fan_in.contains("std_dev"),
+        "{of_fan_in}"
+    );
     assert!(VariationalDense::new(2, 2, Prior::Mixture(narrow, Scaling::Same)).is_ok());
 }

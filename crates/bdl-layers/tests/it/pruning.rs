@@ -1,12 +1,12 @@
 //! A pruned network is the network with zeros for what was removed: in its outputs, its noise and its file.
 
 use crate::common::{bits, numbers, predict};
-use bdl_dist::{Noise, Purpose, raw_scale};
+use bdl_dist::{Noise, Purpose, ScaleMixture, raw_scale};
 use bdl_layers::{
     Activation, ActivationLayer, AvgPool2d, Container, Conv2dMap, Dense, Dropout, Error, Estimator, Filters,
     Flatten, Image, ImageOrder, Layer, MaxPool2d, MonteCarlo, Pass, PassRows, Plan, Prior, PrunedPlan,
-    Registry, Scope, SparseVd, SparseVdDense, Variational, VariationalDense, Window, Workspace, conformance,
-    push_network, read_network,
+    Registry, Scaling, Scope, SparseVd, SparseVdDense, Variational, VariationalDense, Window, Workspace,
+    conformance, push_network, read_network,
 };
 use bdl_tensor::{Mat, MatMut, Serial};
 use bdl_testkit::stats::{Estimate, MomentCheck, mean};
@@ -661,6 +661,29 @@ fn a_changed_index_is_an_error_or_another_layer() {
         }
     }
     assert!(refused > 1_000, "{refused}");
+}
+
+/// The scale of a prior may depend on the fan-in, which a pruned layer stores.
+#[test]
+fn a_stored_fan_in_beyond_any_layer_is_an_error() {
+    let narrow = ScaleMixture::new(0.5, [1.0, 1e-9]).unwrap();
+    let prior = Prior::Mixture(narrow, Scaling::FanIn);
+    let whole = Plan::new(vec![Box::new(VariationalDense::new(317, 2, prior).unwrap())]).unwrap();
+    let params = whole.init(&Noise::new(0, Purpose::Init));
+    let pruned = whole.prune(&[&params], 1e-2, &Registry::default()).unwrap();
+    let (_, layer) = pruned.plan.layers().next().unwrap();
+    let (config, registry) = (layer.config().unwrap(), Registry::default());
+    let stored: Vec<usize> =
+        (0..config.len() - 7).filter(|&at| config[at..at + 8] == 317u64.to_le_bytes()).collect();
+    let messages: Vec<String> = stored
+        .into_iter()
+        .filter_map(|at| {
+            let mut config = config.clone();
+            config[at..at + 8].copy_from_slice(&(1u64 << 63).to_le_bytes());
+            registry.build(layer.kind(), &config).err().map(|e| e.to_string())
+        })
+        .collect();
+    assert!(messages.iter().any(|m| m.contains("a sum over 1 to 4294967296")), "{messages:?}");
 }
 
 /// Two estimates of the same number agree.

@@ -93,3 +93,29 @@ fn copy_row<T: Copy>(all: &mut [T], to: usize, new: &[T], from: usize, rows: usi
     let width = new.len() / rows;
     all[to * width..][..width].copy_from_slice(&new[from * width..][..width]);
 }
+
+impl RealPrediction {
+    fn not_finite(&self) -> Option<String> {
+        not_finite([("mean", self.mean), ("lower", self.lower), ("upper", self.upper)])
+    }
+}
+
+impl Predictions {
+    /// What of the prediction of row `i` is no number, if anything.
+    pub(crate) fn not_finite(&self, i: usize) -> Option<String> {
+        match &self.rows[i] {
+            Prediction::Real(real) => real.not_finite(),
+            Prediction::Class(class) => not_finite([("predictive_entropy", class.predictive_entropy)]),
+            Prediction::Several { .. } => {
+                let targets = self.reals.len() / self.rows.len();
+                self.reals[i * targets..][..targets].iter().find_map(RealPrediction::not_finite)
+            }
+        }
+    }
+}
+
+/// The first that is no number, in words.
+pub(crate) fn not_finite(values: impl IntoIterator<Item = (&'static str, f64)>) -> Option<String> {
+    let (what, value) = values.into_iter().find(|(_, value)| !value.is_finite())?;
+    Some(format!("{what} = {value}"))
+}

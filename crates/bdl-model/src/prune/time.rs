@@ -10,6 +10,7 @@ use crate::Error;
 
 /// How long a prediction of one synthetic row takes, in seconds: the median of several.
 #[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
 pub struct RowTimes {
     /// Of the pruned model.
     pub pruned: f64,

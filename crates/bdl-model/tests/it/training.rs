@@ -136,7 +136,7 @@ fn missing_cells_are_an_error_by_default() {
     assert_eq!(
         message(GAPS, &target("y")),
         "data.csv: row 2 (line 3), column \"a\": expected a value, got \"NA\"; missing cells: 2 in \"a\", 1 in \"b\"; \
-         choose --missing drop or --missing impute"
+         choose --missing drop, or --missing impute, which fills features and no target"
     );
     // Only columns that are used count.
     let options = SelectOptions { ignore: strings(["a", "b"]), ..target("y") };

@@ -310,6 +310,7 @@ fn frozen_eps(
             }
             FrozenEps::Rows { eps_w: all_w, eps_b: all_b }
         }
+        other => panic!("no twin of {other:?}"),
     }
 }
 
