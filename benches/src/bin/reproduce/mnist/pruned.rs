@@ -33,7 +33,7 @@ pub(crate) struct Pruned {
     /// Of all test images at the means, one after the other: the least of several.
     seconds: f64,
     dense_seconds: f64,
-    faster: f64,
+    pub(crate) faster: f64,
     /// Of one row by so many passes on one thread: medians.
     row_samples: usize,
     row_seconds: f64,
