@@ -1,12 +1,11 @@
 //! Networks small and large: the gradient of a step, and prediction of one row.
-#![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use bdl_benches::network::{Kind, normals, perceptron, weights};
 use bdl_dist::{Noise, Purpose};
 use bdl_infer::{Elbo, Passes, Predictor, Targets};
 use bdl_layers::{Estimator, Pass, Workspace};
 use bdl_tensor::{Mat, Serial};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 
 fn gradient(c: &mut Criterion) {
     let mut group = c.benchmark_group("gradient");
@@ -51,4 +50,3 @@ fn prediction(c: &mut Criterion) {
 }
 
 criterion_group!(benches, gradient, prediction);
-criterion_main!(benches);

@@ -10,9 +10,7 @@ use bdl_layers::{
     VariationalDense, Workspace,
 };
 use bdl_tensor::{Mat, MatMut, Serial, Store, matmul};
-use criterion::{
-    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
-};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, measurement::WallTime};
 
 const ROWS: usize = 256;
 
@@ -89,4 +87,3 @@ fn noise(c: &mut Criterion) {
 }
 
 criterion_group!(benches, dropout, noise);
-criterion_main!(benches);

@@ -1,11 +1,10 @@
 //! Loops over slices: what follows a product, divergences, the optimizer, class probabilities.
-#![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use bdl_benches::network::normals;
 use bdl_dist::{Normal, kl_normal, kl_normal_grad};
 use bdl_infer::{Optimizer, OptimizerState};
 use bdl_tensor::{MatMut, kernels};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 
 /// Weights of a layer.
 const N: usize = 1 << 18;
@@ -63,4 +62,3 @@ fn classes(c: &mut Criterion) {
 }
 
 criterion_group!(benches, epilogues, optimizer, divergence, classes);
-criterion_main!(benches);

@@ -1,11 +1,8 @@
 //! Matrix products at the sizes that occur: one row, small batches, narrow outputs, and the forms of backward.
-#![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use bdl_benches::network::normals;
 use bdl_tensor::{Mat, MatMut, Pattern, Serial, Store, matmul, matmul_nt, matmul_tn};
-use criterion::{
-    BenchmarkGroup, Criterion, Throughput, criterion_group, criterion_main, measurement::WallTime,
-};
+use criterion::{BenchmarkGroup, Criterion, Throughput, criterion_group, measurement::WallTime};
 
 fn bench_each(
     group: &mut BenchmarkGroup<'_, WallTime>,
@@ -84,4 +81,3 @@ fn sparse(c: &mut Criterion) {
 }
 
 criterion_group!(benches, one_row, forward, weight_gradients, input_gradients, sparse);
-criterion_main!(benches);

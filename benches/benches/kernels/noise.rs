@@ -1,8 +1,7 @@
 //! Normals and mask bits, on one thread.
-#![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use bdl_dist::{Noise, Purpose};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 
 const N: usize = 1 << 16;
 
@@ -33,4 +32,3 @@ fn masks(c: &mut Criterion) {
 }
 
 criterion_group!(benches, normals, masks);
-criterion_main!(benches);

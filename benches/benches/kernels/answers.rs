@@ -1,11 +1,10 @@
 //! What is asked of a predictive distribution of 100 passes, and scores.
-#![allow(missing_docs, reason = "criterion's macros make undocumented items")]
 
 use bdl_benches::network::normals;
 use bdl_infer::{Categorical, Gaussian, MixtureScratch, NoiseSd, Predictive};
 use bdl_metrics::crps_gaussian;
 use bdl_tensor::{Mat, kernels::col_moments};
-use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use criterion::{Criterion, Throughput, criterion_group};
 
 const SAMPLES: usize = 100;
 
@@ -54,4 +53,3 @@ fn scores(c: &mut Criterion) {
 }
 
 criterion_group!(benches, of_a_number, of_a_class, moments, scores);
-criterion_main!(benches);
