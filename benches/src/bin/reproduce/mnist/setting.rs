@@ -18,6 +18,8 @@ pub(crate) struct Setting {
     pub(crate) architecture: Architecture,
     /// Epochs, unless others are asked for.
     pub(crate) epochs: usize,
+    /// Epochs until the KL of posteriors over weights has all its weight, unless it is the last of them.
+    pub(crate) kl_warmup: Option<f64>,
     /// Passes at prediction, of what is not pruned.
     pub(crate) samples: usize,
     /// What it is to come to.
@@ -39,6 +41,7 @@ pub(crate) fn settings() -> Vec<Setting> {
         net,
         architecture: Architecture { method: Method::SparseVd, ..Architecture::default() },
         epochs,
+        kl_warmup: Some(20.0),
         samples: 1,
         goal: Goal {
             error,
@@ -84,7 +87,8 @@ fn mean_field() -> Setting {
         about: "mean field under a scale mixture, two hidden layers of 400",
         net: "784-400-400-10",
         architecture: Architecture { method: Method::MeanField, prior, ..Architecture::default() },
-        epochs: 100,
+        epochs: 60,
+        kl_warmup: None,
         samples: 100,
         goal: Goal { error: 0.017, compression: None, smaller: None },
     }
@@ -103,6 +107,7 @@ fn mc_dropout() -> Setting {
             ..Architecture::default()
         },
         epochs: 60,
+        kl_warmup: None,
         samples: 100,
         goal: Goal { error: 0.014, compression: None, smaller: None },
     }
@@ -110,10 +115,10 @@ fn mc_dropout() -> Setting {
 
 impl Setting {
     /// How it is trained: Adam at 1e-3, constant for half of the epochs and then in a straight line to 0, batches of 100;
-    /// posteriors over weights without their KL for 5 epochs, and with all of it from epoch 20 on.
+    /// posteriors over weights without their KL for 5 epochs, and with all of it at the end of the warm-up.
     pub(crate) fn fit(&self, epochs: usize, seed: u64) -> Result<FitConfig, Error> {
         let kl_warmup = match self.architecture.method.is_variational() {
-            true => KlWarmup::new(20.0)?.starting_at(5.0)?,
+            true => KlWarmup::new(self.kl_warmup.unwrap_or(epochs as f64).max(5.0))?.starting_at(5.0)?,
             false => KlWarmup::default(),
         };
         let schedule = Schedule::Linear { hold: 0.5 };
