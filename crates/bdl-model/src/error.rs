@@ -73,7 +73,7 @@ pub enum Error {
         /// What was expected and what was got.
         what: String,
     },
-    /// The prediction of a row, or of a row's score, is no number.
+    /// The prediction of a row, or the score of one, is no number.
     #[error(
         "{place}: the prediction must be finite, got {got}: a feature may be far outside what the model was trained on"
     )]

@@ -34,7 +34,7 @@ pub enum OnBadRow {
 /// | `passes` | 100 per row, `Scope::Pass`, seed 0 | the Monte Carlo passes |
 /// | `telling` | 90 % interval | interval, tolerance, draws |
 /// | `keep` | none | columns copied to the predictions |
-/// | `on_bad_row` | stop | what to do with a row that cannot be read or encoded |
+/// | `on_bad_row` | stop | what to do with a row that cannot be read or encoded, or whose prediction is no number |
 #[derive(Clone, Debug, Default)]
 pub struct FilePrediction {
     /// The Monte Carlo passes.
@@ -43,7 +43,7 @@ pub struct FilePrediction {
     pub telling: Telling,
     /// Columns copied to the predictions.
     pub keep: Vec<String>,
-    /// What to do with a row that cannot be read or encoded.
+    /// What to do with a row that cannot be read or encoded, or whose prediction is no number.
     pub on_bad_row: OnBadRow,
 }
 

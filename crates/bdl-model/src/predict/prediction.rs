@@ -86,6 +86,18 @@ impl Predictions {
             copy_row(&mut self.draws, to, &new.draws, from, new.rows.len());
         }
     }
+
+    /// What of the prediction of row `i` is no number, if anything.
+    pub(crate) fn not_finite(&self, i: usize) -> Option<String> {
+        match &self.rows[i] {
+            Prediction::Real(real) => real.not_finite(),
+            Prediction::Class(class) => not_finite([("predictive_entropy", class.predictive_entropy)]),
+            Prediction::Several { .. } => {
+                let targets = self.reals.len() / self.rows.len();
+                self.reals[i * targets..][..targets].iter().find_map(RealPrediction::not_finite)
+            }
+        }
+    }
 }
 
 /// Copies row `from` of `rows` rows over row `to`.
@@ -97,20 +109,6 @@ fn copy_row<T: Copy>(all: &mut [T], to: usize, new: &[T], from: usize, rows: usi
 impl RealPrediction {
     fn not_finite(&self) -> Option<String> {
         not_finite([("mean", self.mean), ("lower", self.lower), ("upper", self.upper)])
-    }
-}
-
-impl Predictions {
-    /// What of the prediction of row `i` is no number, if anything.
-    pub(crate) fn not_finite(&self, i: usize) -> Option<String> {
-        match &self.rows[i] {
-            Prediction::Real(real) => real.not_finite(),
-            Prediction::Class(class) => not_finite([("predictive_entropy", class.predictive_entropy)]),
-            Prediction::Several { .. } => {
-                let targets = self.reals.len() / self.rows.len();
-                self.reals[i * targets..][..targets].iter().find_map(RealPrediction::not_finite)
-            }
-        }
     }
 }
 
